@@ -1,0 +1,139 @@
+"""Composition root: settings -> rooms -> ASGI app. The one file that knows every room, and who follows whom.
+
+What happens after an event is the table FOLLOWERS; rooms append events and never call upward.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from headwater.accounts import Accounts
+from headwater.accounts.tickets import load_secret
+from headwater.catalog.counts import Counts
+from headwater.catalog.index import JOB, Index
+from headwater.catalog.tags import TagLists
+from headwater.catalog.truth import Truth
+from headwater.front.asgi import App
+from headwater.front.rooms import Rooms
+from headwater.front.router import Router
+from headwater.ground.clock import Clock, SystemClock
+from headwater.ground.db import Database
+from headwater.ground.errors import Unavailable
+from headwater.ground.jobs import Handler, Runner, take_over
+from headwater.ground.settings import Settings
+from headwater.repos import Repos
+from headwater.store import Store, Uploads, Xets
+from headwater.upkeep import Upkeep
+
+DATABASE = "headwater.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things lie in the data folder; `docs/spec/store.md` describes them."""
+
+    data: Path
+
+    @property
+    def database(self) -> Path:
+        return self.data / DATABASE
+
+    @property
+    def git(self) -> Path:
+        return self.data / "git"
+
+    @property
+    def store(self) -> Path:
+        return self.data / "store"
+
+    @property
+    def uploads(self) -> Path:
+        return self.data / "uploads"
+
+    @property
+    def incoming(self) -> Path:
+        return self.data / "incoming"
+
+
+@contextlib.contextmanager
+def owning(data: Path) -> Iterator[IO[bytes]]:
+    """The data folder for this process alone (T10). The lock is the kernel's: a killed owner leaves none behind."""
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "lock").open("ab+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            owner = lock.read(100).decode("ascii", "replace").strip()
+            raise Unavailable(
+                f"Another Headwater (process {owner or 'unknown'}) serves {data}; stop it first, or use another --data."
+            ) from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n".encode())
+        lock.flush()
+        yield lock
+
+
+def open_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
+    """All rooms over a data folder, its schema brought up to date. Starts nothing."""
+    clock = clock or SystemClock()
+    places = Places(Path(settings.data))
+    places.data.mkdir(parents=True, exist_ok=True)
+    places.incoming.mkdir(exist_ok=True)
+    db = Database(places.database, settings.busy_wait_s)
+    db.migrate()
+    accounts = Accounts(db, clock, settings, load_secret(places.data))
+    store = Store(db, places.store, clock, settings.lfs_file_max)
+    xets, uploads = Xets(store), Uploads(store, places.uploads)
+    repos = Repos(db, places.git, store, clock, settings)
+    accounts.followers = (repos.follow_namespace,)
+    index = Index(db, clock, Truth(repos, store))
+    counts = Counts(db, clock)
+    upkeep = Upkeep(db, clock, settings, repos, store, xets, uploads)
+    upkeep = Upkeep(db, clock, settings, repos, store, xets, uploads)
+    handlers: dict[str, Handler] = {
+        JOB: index.work,
+        "git.maintenance": lambda job: upkeep.maintain(int(job.key)),
+        "upkeep": lambda _job: upkeep.collect_and_schedule(),
+    }
+    jobs = Runner(db, clock, handlers, feeds=(index.follow, counts.flush_due))
+    return Rooms(settings, clock, db, accounts, accounts.tickets, store, xets, uploads, repos, index, counts, TagLists(db, clock), jobs)
+
+
+def prepare(rooms: Rooms) -> None:
+    """What a start does before the first request, under the data folder's lock: clears and settles what a crash left."""
+    rooms.store.objects.prepare()
+    rooms.repos.prepare()
+
+
+def make_app(rooms: Rooms) -> App:
+    from headwater.front.pages.errors import error_page
+    from headwater.front.routes import ROUTES
+
+    app = App(rooms, Router(ROUTES))
+    app.show_errors_as_pages(error_page)
+    return app
+
+
+def upkeep_of(rooms: Rooms) -> Upkeep:
+    return Upkeep(rooms.db, rooms.clock, rooms.settings, rooms.repos, rooms.store, rooms.xets, rooms.uploads)
+
+
+def start_work(rooms: Rooms) -> None:
+    """Jobs and counters begin; the derived catches up with what happened last."""
+    with rooms.db.write_soft() as connection:
+        take_over(connection)
+    upkeep_of(rooms).schedule(0)
+    rooms.jobs.start()
+
+
+def stop_work(rooms: Rooms) -> None:
+    rooms.jobs.stop()
+    rooms.counts.flush()
+    rooms.accounts.flush_used()

@@ -1,0 +1,284 @@
+"""Counts: downloads, likes, trending. Noted in memory while a request is answered, written down every few seconds.
+
+What counts as a download follows the Hub (hub-contract.md, section 0, fact 9): a request that says it is part of a
+download, or one for a file that every use of a repo asks for. One client moves a repo's count once in five minutes,
+however often it asks, and its trending score once a day (T74). Clients are told apart by a hash whose salt lives in
+this process's memory for a day: no address is stored anywhere.
+
+Refuses to know: who the client is and what the request was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.sql import func
+
+from headwater.catalog.tables import download, standing
+from headwater.ground.clock import Clock
+from headwater.ground.db import Database
+from headwater.ground.errors import Unavailable
+from headwater.ground.names import RepoType
+from headwater.repos.tables import like, repo
+
+DAY_MS = 86_400_000
+DAY_S = 86_400
+WINDOW_S = 300.0  # the Hub's own window for data sets
+FLUSH_S = 5.0
+RECENT_DAYS = 30  # "downloads" on the Hub
+KEPT_DAYS = 60  # older days are added up in one row
+SEEN_MAX = 200_000  # clients and repos in five minutes, and again in a day: some 15 MB each; more are not counted
+NOTED_MAX = 100_000  # repos between two flushes
+BATCH = 500  # repos in one transaction, so that no writer waits long
+ROLL_BATCHES = 4  # of a day's change in one flush: a hub of 200,000 repos is done in ten minutes, and nobody notices
+
+HALF_LIFE_MS = 5 * DAY_MS  # of trending: what happened a working week ago weighs half
+LIKE_WEIGHT = 10.0  # a like takes an account, a download takes an address
+LIKES_READ_MAX = 1_000  # the newest; older ones no longer tell in a repo that has so many
+_EPOCH_MS = 946_684_800_000  # 2000-01-01; only so that scores are positive
+
+# Files that loading a model asks for, each of them once. Source: "Models Download Stats" in the Hub's documentation.
+# fmt: off
+_QUERY_FILES = frozenset((
+    "config.json", "config.yaml", "hyperparams.yaml", "meta.yaml", "params.json", "adapter_config.json",
+    "modules.json", "model_index.json", "open_clip_config.json",
+))
+# fmt: on
+_QUERY_SUFFIXES = (".gguf", ".nemo", ".skops", ".keras", ".ckpt", ".llamafile", ".task", ".litertlm")
+
+
+def is_download(kind: RepoType, path: str, *, marked: bool) -> bool:
+    """Whether a GET or HEAD of this file counts. `marked`: it carried `X-HF-Download-Counter`."""
+    if kind == "space":
+        return False
+    if marked or kind == "dataset":
+        return True
+    return path in _QUERY_FILES or path.endswith(_QUERY_SUFFIXES)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The figures of one repo as its rows say; `trending` as `trending` below."""
+
+    downloads: int = 0
+    downloads_all: int = 0
+    likes: int = 0
+    trending: float = 0.0
+
+
+def trending(parts: Iterable[tuple[int, float]]) -> float:
+    """One number for many (when in ms, weight), each halving every HALF_LIFE_MS; 0 for none.
+
+    It is the base-2 logarithm of the decayed sum, carried back to a fixed day: the order of two repos does not change
+    while nothing happens to them, so that time alone changes no row (forward decay; Cormode et al., 2009).
+    """
+    powers = [(max(at_ms - _EPOCH_MS, 0) / HALF_LIFE_MS, weight) for at_ms, weight in parts if weight > 0 and at_ms > 0]
+    if not powers:
+        return 0.0
+    highest = max(power for power, _ in powers)
+    return highest + math.log2(sum(weight * math.exp2(power - highest) for power, weight in powers))
+
+
+def trending_score(value: float, now_ms: int) -> float:
+    """What a stored `trending` is worth now, for people: the decayed sum itself."""
+    if value <= 0:
+        return 0.0
+    return round(math.exp2(min(value - (now_ms - _EPOCH_MS) / HALF_LIFE_MS, 60.0)), 2)
+
+
+_DAYS = select(download.c.repo_id, download.c.day, download.c.count, download.c.clients).where(
+    download.c.repo_id.in_(bindparam("ids", expanding=True))
+)
+_LIKES = select(like.c.at_ms).where(like.c.repo_id == bindparam("of_repo"))
+_LIKES_NEWEST = _LIKES.order_by(like.c.at_ms.desc()).limit(LIKES_READ_MAX)
+_LIKE_COUNTS = (
+    select(like.c.repo_id, func.count().label("likers"))
+    .where(like.c.repo_id.in_(bindparam("ids", expanding=True)))
+    .group_by(like.c.repo_id)
+)
+_STAND = (
+    update(standing)
+    .where(standing.c.repo_id == bindparam("of_repo"))
+    .values({name: bindparam(f"new_{name}") for name in ("downloads", "downloads_all", "likes", "trending")})
+)
+_ADD = insert(download)
+_ADD = _ADD.on_conflict_do_update(
+    index_elements=[download.c.repo_id, download.c.day],
+    set_={
+        "count": download.c.count + _ADD.excluded.count,
+        "clients": download.c.clients + _ADD.excluded.clients,
+    },
+)
+
+_LEAVING = (
+    select(download.c.repo_id)
+    .where(download.c.day.between(bindparam("oldest"), bindparam("newest")), download.c.repo_id > bindparam("after"))
+    .distinct()
+    .order_by(download.c.repo_id)
+    .limit(BATCH)
+)
+
+
+def tallies(connection: Connection, repo_ids: Sequence[int], now_ms: int) -> dict[int, Tally]:
+    """The figures of these repos (BATCH at most), made from what was counted and from who likes them."""
+    today = now_ms // DAY_MS
+    recent = dict.fromkeys(repo_ids, 0)
+    whole = dict.fromkeys(repo_ids, 0)
+    parts: dict[int, list[tuple[int, float]]] = {repo_id: [] for repo_id in repo_ids}
+    for repo_id, day, count, clients in connection.execute(_DAYS, {"ids": list(repo_ids)}):
+        whole[repo_id] += count
+        # A day that has not come yet was counted while the clock was wrong: it counts, as if it were today.
+        if min(day, today) > today - RECENT_DAYS:
+            recent[repo_id] += count
+        parts[repo_id].append((min(day, today) * DAY_MS, float(clients) if day else 0.0))
+    likes = {row.repo_id: row.likers for row in connection.execute(_LIKE_COUNTS, {"ids": list(repo_ids)})}
+    for repo_id in likes:
+        times = connection.execute(_LIKES_NEWEST, {"of_repo": repo_id}).scalars()
+        parts[repo_id].extend((min(at_ms, now_ms), LIKE_WEIGHT) for at_ms in times)
+    return {
+        repo_id: Tally(recent[repo_id], whole[repo_id], likes.get(repo_id, 0), trending(sorted(parts[repo_id])))
+        for repo_id in repo_ids
+    }
+
+
+def refresh(connection: Connection, repo_ids: Sequence[int], now_ms: int) -> None:
+    """Bring the rows that lists sort by up to date with what was counted."""
+    found = tallies(connection, repo_ids, now_ms)
+    rows = [
+        {
+            "of_repo": repo_id,
+            "new_downloads": tally.downloads,
+            "new_downloads_all": tally.downloads_all,
+            "new_likes": tally.likes,
+            "new_trending": tally.trending,
+        }
+        for repo_id, tally in found.items()
+    ]
+    if rows:
+        connection.execute(_STAND, rows)
+
+
+class Counts:
+    """Thread-safe. `flush_due` is for a loop that comes by (a feed of the job runner), `flush` for the end."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._noted: dict[int, list[int]] = {}  # repo id -> [downloads, of clients that are new today]
+        self._recent: set[int] = set()  # hashes of (repo, client) of this window, and of this day
+        self._today: set[int] = set()
+        self._salt = bytes.fromhex(clock.token(16))
+        self._window_s = self._salted_s = self._flushed_s = clock.tick_s()
+        self._rolled_day: int | None = None
+        self._roll_after = 0  # repo id
+        self._flushing = threading.Lock()
+
+    def note(self, repo_id: int, client: str) -> None:
+        """A client downloads from the repo. `client` tells clients apart (an address, a user) and is not kept."""
+        now_s = self._clock.tick_s()
+        with self._lock:
+            self._turn_windows(now_s)
+            mark = _mark(self._salt, repo_id, client)
+            if mark in self._recent or len(self._recent) >= SEEN_MAX:
+                return
+            if repo_id not in self._noted and len(self._noted) >= NOTED_MAX:
+                return
+            self._recent.add(mark)
+            noted = self._noted.setdefault(repo_id, [0, 0])
+            noted[0] += 1
+            if mark not in self._today and len(self._today) < SEEN_MAX:
+                self._today.add(mark)
+                noted[1] += 1
+
+    def _turn_windows(self, now_s: float) -> None:
+        # Steady time: a clock that is set forwards and backwards opens no new window.
+        if now_s - self._window_s >= WINDOW_S:
+            self._recent.clear()
+            self._window_s = now_s
+        if now_s - self._salted_s >= DAY_S:
+            self._today.clear()
+            self._recent.clear()
+            self._salt = bytes.fromhex(self._clock.token(16))
+            self._salted_s = now_s
+
+    def flush_due(self) -> int:
+        """`flush`, if the last one was FLUSH_S ago."""
+        if self._clock.tick_s() - self._flushed_s < FLUSH_S:
+            return 0
+        return self.flush()
+
+    def flush(self) -> int:
+        """Write down what was noted; how many repos. What can't be written now is kept for the next time."""
+        with self._flushing:
+            self._flushed_s = self._clock.tick_s()
+            now_ms = self._clock.now_ms()
+            with self._lock:
+                noted, self._noted = self._noted, {}
+            left = sorted(noted)
+            try:
+                while left:
+                    self._write(left[:BATCH], noted, now_ms)
+                    del left[:BATCH]
+            except Unavailable:
+                self._keep({repo_id: noted[repo_id] for repo_id in left})
+                raise
+            if self._rolled_day != now_ms // DAY_MS:
+                self._roll(now_ms)
+            return len(noted)
+
+    def _write(self, repo_ids: list[int], noted: dict[int, list[int]], now_ms: int) -> None:
+        day = now_ms // DAY_MS
+        with self._db.write_soft() as connection:
+            known = connection.execute(select(repo.c.id).where(repo.c.id.in_(repo_ids))).scalars().all()
+            rows = [
+                {"repo_id": repo_id, "day": day, "count": noted[repo_id][0], "clients": noted[repo_id][1]}
+                for repo_id in known
+            ]
+            if rows:
+                connection.execute(_ADD, rows)
+                refresh(connection, known, now_ms)
+
+    def _keep(self, unwritten: dict[int, list[int]]) -> None:
+        with self._lock:
+            for repo_id, (count, clients) in unwritten.items():
+                noted = self._noted.setdefault(repo_id, [0, 0])
+                noted[0] += count
+                noted[1] += clients
+
+    def _roll(self, now_ms: int) -> None:
+        """A day has passed: days that are no longer recent leave the figures, days that are old become one row."""
+        today = now_ms // DAY_MS
+        for _ in range(ROLL_BATCHES):
+            with self._db.write_soft() as connection:
+                left = {"oldest": 1, "newest": today - RECENT_DAYS, "after": self._roll_after}
+                repo_ids = connection.execute(_LEAVING, left).scalars().all()
+                if not repo_ids:
+                    self._rolled_day, self._roll_after = today, 0
+                    return
+                _compact(connection, repo_ids, today - KEPT_DAYS)
+                refresh(connection, repo_ids, now_ms)
+            self._roll_after = repo_ids[-1]
+
+
+def _compact(connection: Connection, repo_ids: Sequence[int], until_day: int) -> None:
+    """Days before `until_day` are added to day 0."""
+    old = (download.c.repo_id.in_(repo_ids), download.c.day.between(1, until_day - 1))
+    sums = connection.execute(
+        select(download.c.repo_id, func.sum(download.c.count)).where(*old).group_by(download.c.repo_id)
+    ).all()
+    if not sums:
+        return
+    connection.execute(delete(download).where(*old))
+    connection.execute(_ADD, [{"repo_id": repo_id, "day": 0, "count": count, "clients": 0} for repo_id, count in sums])
+
+
+def _mark(salt: bytes, repo_id: int, client: str) -> int:
+    digest = hashlib.blake2b(f"{repo_id} {client}".encode(errors="replace"), digest_size=8, key=salt).digest()
+    return int.from_bytes(digest, "little")

@@ -1,0 +1,429 @@
+"""The index: an event -> the rows that lists and pages read. Everything here can be thrown away and made again.
+
+`follow` turns what happened into jobs and remembers how far it has come, in one transaction; `index` reads a repo's
+main branch and writes its rows in another. Both may be repeated at will: the same truth gives the same rows.
+
+Refuses to know how a repo is stored: the composition root hands in a `Reader` that answers five questions.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.sql import func
+
+from headwater.catalog import cards, contents, counts, search
+from headwater.catalog.contents import Contents, FileRow, Weights
+from headwater.catalog.tables import (
+    MARK,
+    POSTING_SHIFT,
+    catalog,
+    catalog_search,
+    posting,
+    standing,
+    tag,
+)
+from headwater.ground import events, jobs, names
+from headwater.ground.clock import Clock
+from headwater.ground.db import Database
+from headwater.ground.errors import HeadwaterError
+from headwater.ground.events import Event
+from headwater.ground.names import CommitId, RepoId
+from headwater.repos.tables import hold, repo
+from headwater.store.tables import blob
+from headwater.tensors import Read
+
+FOLLOWER = "catalog"
+JOB = "catalog.index"
+MAIN = "refs/heads/main"
+EVENTS_READ_MAX = 500  # in one transaction
+README = "README.md"
+CARD_BYTES_MAX = 4 << 20  # of README.md: its front matter, and the links in its text
+TAGS_MAX = 1_100  # what a card may have, and what files add
+USED_MAX = 200  # models, and data sets, of one space
+NAME_CHARS_MAX = 2 * names.NAME_LENGTH_MAX + 1
+LOCKS = 64
+REBUILD_BATCH = 1_000
+
+_WHOLE = frozenset(("repo.created", "repo.moved", "repo.changed", "repo.deleted"))
+_LIKES = frozenset(("repo.liked", "repo.unliked"))
+
+
+class RepoRow(Protocol):
+    """A live repo, as `repos` gives it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def rid(self) -> RepoId: ...
+    @property
+    def namespace_id(self) -> int | None: ...
+    @property
+    def private(self) -> bool: ...
+    @property
+    def gated(self) -> str | None: ...
+    @property
+    def sdk(self) -> str | None: ...
+    @property
+    def created_ms(self) -> int: ...
+    @property
+    def updated_ms(self) -> int: ...
+
+
+class Reader(Protocol):
+    """What the index asks of the truth; no question is asked for anybody, so nothing is hidden from it."""
+
+    def repo(self, repo_id: int) -> RepoRow | None:
+        """None: it is not there, or no longer."""
+
+    def head(self, repo_id: int) -> CommitId | None:
+        """What main points to; None: there is no main."""
+
+    def files(self, repo_id: int, commit: CommitId) -> Iterable[FileRow]:
+        """All entries of the revision, folders included or not, one at a time."""
+
+    def text(self, repo_id: int, commit: CommitId, path: str, bytes_max: int) -> bytes | None:
+        """The first `bytes_max` bytes of a file; None: there is no such file."""
+
+    def open(self, repo_id: int, commit: CommitId, path: str) -> Read:
+        """Random access to a file's bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """All that one reading of a revision has found out."""
+
+    sha: str
+    card: dict[str, Any]
+    tags: tuple[str, ...]
+    weights: Weights
+    regular_bytes: int
+    library_name: str | None = None
+    pipeline_tag: str | None = None
+    config: str | None = None
+
+
+_BEFORE = (
+    select(catalog.c.weights, catalog.c.safetensors, catalog.c.gguf, standing.c.parameters)
+    .join_from(catalog, standing, standing.c.repo_id == catalog.c.repo_id)
+    .where(catalog.c.repo_id == bindparam("of_repo"))
+)
+_HELD_BYTES = (
+    select(func.coalesce(func.sum(blob.c.size), 0))
+    .join_from(hold, blob, hold.c.sha256 == blob.c.sha256)
+    .where(hold.c.repo_id == bindparam("of_repo"), hold.c.committed.is_(True))
+)
+_TAG_IDS = select(catalog.c.tag_ids).where(catalog.c.repo_id == bindparam("of_repo"))
+_TAGS_KNOWN = select(tag.c.key, tag.c.id).where(
+    tag.c.type == bindparam("of_type"), tag.c.key.in_(bindparam("of_keys", expanding=True))
+)
+_IS_LIVE = select(repo.c.id).where(repo.c.id == bindparam("of_repo"), repo.c.state == "live")
+_POSITION = select(events.position.c.event_id).where(events.position.c.follower == FOLLOWER)
+_REACHED = upsert(events.position)
+_REACHED = _REACHED.on_conflict_do_update(
+    index_elements=[events.position.c.follower], set_={"event_id": _REACHED.excluded.event_id}
+)
+_LIVE = (
+    select(repo.c.id)
+    .where(repo.c.state == "live", repo.c.id > bindparam("after"))
+    .order_by(repo.c.id)
+    .limit(REBUILD_BATCH)
+)
+
+
+class Index:
+    """Thread-safe. `read` gives it the truth; it writes only what can be made again."""
+
+    def __init__(self, db: Database, clock: Clock, read: Reader) -> None:
+        self._db = db
+        self._clock = clock
+        self._read = read
+        # One reading of a repo at a time: an older one must not be written after a newer one.
+        self._locks = tuple(threading.Lock() for _ in range(LOCKS))
+        self._following = threading.Lock()
+
+    # Following events
+
+    def follow(self) -> int:
+        """Enqueue what happened since the last call, and count likes; how many events there were.
+
+        Position and jobs are one transaction: after a crash nothing is left out, and nothing is done twice but what
+        may be.
+        """
+        followed = 0
+        with self._following:
+            while True:
+                with self._db.read() as connection:  # usually there is nothing new, and no writer need wait
+                    position = connection.execute(_POSITION).scalar() or 0
+                    batch = events.since(connection, position, EVENTS_READ_MAX)
+                if not batch:
+                    return followed
+                with self._db.write_soft() as connection:
+                    self._take(connection, batch)
+                    connection.execute(_REACHED, {"follower": FOLLOWER, "event_id": batch[-1].id})
+                followed += len(batch)
+
+    def _take(self, connection: Connection, batch: list[Event]) -> None:
+        changed: dict[int, None] = {}
+        liked: dict[int, None] = {}
+        for event in batch:
+            if event.repo_id is None:
+                continue
+            if event.kind in _WHOLE or (event.kind == "ref.moved" and event.data.get("ref") == MAIN):
+                changed[event.repo_id] = None
+            elif event.kind in _LIKES:
+                liked[event.repo_id] = None
+        for repo_id in changed:
+            jobs.enqueue(connection, self._clock, JOB, str(repo_id), {})
+        counts.refresh(connection, [repo_id for repo_id in liked if repo_id not in changed], self._clock.now_ms())
+
+    def work(self, job: jobs.Job) -> None:
+        """The handler of JOB."""
+        self.index(int(job.key))
+
+    # Reading and writing one repo
+
+    def index(self, repo_id: int) -> None:
+        """Bring a repo's rows up to date with its main branch, or remove them if it is gone."""
+        with self._locks[repo_id % LOCKS]:
+            row = self._read.repo(repo_id)
+            if row is None:
+                with self._db.write_soft() as connection:
+                    _forget(connection, repo_id)
+                return
+            with self._db.read() as connection:
+                before = _weights(connection, repo_id)
+            finding = self._find(row, before)
+            with self._db.write_soft() as connection:
+                # Read again inside: it may have been deleted since, and rows of a deleted repo would stay.
+                if connection.execute(_IS_LIVE, {"of_repo": repo_id}).first() is None:
+                    _forget(connection, repo_id)
+                else:
+                    _put(connection, row, finding, self._clock.now_ms())
+
+    def fresh(self, repo_id: int, head: str) -> search.Known | None:
+        """What is known of main's commit `head`, reading it now if something older is known. None: no such repo."""
+        known = self.known(repo_id)
+        if known is None or known.sha != head:
+            self.index(repo_id)
+            known = self.known(repo_id)
+        return known
+
+    def known(self, repo_id: int) -> search.Known | None:
+        with self._db.read() as connection:
+            return search.one(connection, repo_id)
+
+    def rebuild(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> int:
+        """Throw all rows away and make them again from the truth; how many repos. `progress(done, total)`.
+
+        Lists are short while it runs. What happens meanwhile is followed as usual afterwards.
+        """
+        with self._following, self._db.write_soft() as connection:
+            last = events.last_id(connection)
+            for table in (catalog, standing, posting, tag, catalog_search):
+                connection.execute(delete(table))
+            connection.execute(_REACHED, {"follower": FOLLOWER, "event_id": last})
+            total = connection.execute(select(func.count()).where(repo.c.state == "live")).scalar_one()
+        done = after = 0
+        while True:
+            with self._db.read() as connection:
+                batch = connection.execute(_LIVE, {"after": after}).scalars().all()
+            if not batch:
+                return done
+            for after in batch:
+                try:
+                    self.index(after)
+                except HeadwaterError:  # its files can't be read just now: the job tries again, and keeps the reason
+                    with self._db.write_soft() as connection:
+                        jobs.enqueue(connection, self._clock, JOB, str(after), {})
+                done += 1
+                progress(done, max(total, done))
+
+    def _find(self, row: RepoRow, before: Weights | None) -> _Finding:
+        commit = self._read.head(row.id)
+        files = contents.survey(self._read.files(row.id, commit) if commit is not None else ())
+
+        def text(path: str, bytes_max: int) -> bytes | None:
+            wanted = commit is not None and path in files.root
+            return self._read.text(row.id, commit, path, bytes_max) if commit is not None and wanted else None
+
+        card = cards.read(text(README, CARD_BYTES_MAX) or b"")
+        declared = cards.tags(card.front, row.rid.type, card.body)
+        if row.rid.type != "model" or commit is None:
+            return _Finding(
+                sha=commit or "",
+                card=card.front,
+                tags=_listed([*declared, *_formats(row, files)]),
+                weights=Weights(""),
+                regular_bytes=files.regular_bytes,
+            )
+        config = contents.config(text(contents.CONFIG, contents.CONFIG_BYTES_MAX + 1))
+        library_name = card.library_name or contents.library(files, config)
+        pipeline_tag = card.pipeline_tag or contents.task(library_name, config)
+        from_files = [library_name, *_formats(row, files), config.model_type, pipeline_tag]
+        return _Finding(
+            sha=commit,
+            card=card.front,
+            tags=_listed([*from_files, *declared, config.quantization]),
+            library_name=library_name,
+            pipeline_tag=pipeline_tag,
+            config=config.as_json(),
+            weights=contents.weights(files, lambda path: self._read.open(row.id, commit, path), before),
+            regular_bytes=files.regular_bytes,
+        )
+
+
+def _weights(connection: Connection, repo_id: int) -> Weights | None:
+    before = connection.execute(_BEFORE, {"of_repo": repo_id}).first()
+    if before is None or before.weights is None:
+        return None
+    return Weights(before.weights, before.safetensors, before.gguf, before.parameters)
+
+
+def _formats(row: RepoRow, files: Contents) -> list[str]:
+    if row.rid.type == "model":
+        return sorted(files.formats)
+    if row.rid.type == "dataset":
+        return [f"format:{name}" for name in sorted(files.data_formats)]
+    return [row.sdk] if row.sdk else []
+
+
+def _listed(found: Iterable[str | None]) -> tuple[str, ...]:
+    """Each once, in whatever case: tags are looked up without it."""
+    kept: dict[str, str] = {}
+    for text in found:
+        if text and len(kept) < TAGS_MAX:
+            kept.setdefault(text.lower(), text)
+    return tuple(kept.values())
+
+
+def _keys(row: RepoRow, finding: _Finding) -> set[str]:
+    """What the repo is listed under: its tags, and what queries ask for besides."""
+    keys = {text.lower() for text in finding.tags}
+    assert not any(key.startswith(MARK) for key in keys), keys
+    keys.add(search.PRIVATE if row.private else search.PUBLIC)
+    if row.namespace_id is not None:
+        keys.add(search.of_namespace(row.namespace_id))
+    if row.gated:
+        keys.add(search.GATED)
+    if finding.pipeline_tag:
+        keys.add(search.of_pipeline(finding.pipeline_tag))
+    if finding.library_name:
+        keys.add(search.of_library(finding.library_name))
+    if row.rid.type == "space":
+        keys.update(search.of_use("model", name) for name in _used(finding.card, "models"))
+        keys.update(search.of_use("dataset", name) for name in _used(finding.card, "datasets"))
+    return keys
+
+
+def _used(card: dict[str, Any], field: str) -> list[str]:
+    """The repos that a space says it uses."""
+    listed = card.get(field)
+    named = listed[:USED_MAX] if isinstance(listed, list) else [listed]
+    return [name for name in named if isinstance(name, str) and len(name) <= NAME_CHARS_MAX and name.isprintable()]
+
+
+def _put(connection: Connection, row: RepoRow, finding: _Finding, now_ms: int) -> None:
+    tag_ids = _post(connection, row, _keys(row, finding))
+    tally = counts.tallies(connection, [row.id], now_ms)[row.id]
+    shown = {
+        "repo_id": row.id,
+        "sha": finding.sha,
+        "library_name": finding.library_name,
+        "pipeline_tag": finding.pipeline_tag,
+        "used_storage": connection.execute(_HELD_BYTES, {"of_repo": row.id}).scalar_one() + finding.regular_bytes,
+        "tags": _json(finding.tags),
+        "safetensors": finding.weights.safetensors,
+        "config": finding.config,
+        "tag_ids": _json(tag_ids),
+        "weights": finding.weights.read_from or None,
+        "gguf": finding.weights.gguf,
+        "card": _json(finding.card),
+    }
+    connection.execute(_PUT_CATALOG, shown)
+    stands = {
+        "repo_id": row.id,
+        "type": row.rid.type,
+        "created_ms": row.created_ms,
+        "modified_ms": row.updated_ms,
+        "downloads": tally.downloads,
+        "downloads_all": tally.downloads_all,
+        "likes": tally.likes,
+        "trending": tally.trending,
+        "parameters": finding.weights.parameters,
+    }
+    connection.execute(_PUT_STANDING, stands)
+    key = names.key(row.rid.full)
+    if connection.execute(_SEARCHED_AS, {"of_repo": row.id}).scalar() != key:
+        connection.execute(_UNSEARCH, {"of_repo": row.id})
+        connection.execute(_SEARCH, {"of_repo": row.id, "key": key, "first_letters": search.word_starts(key)})
+
+
+def _post(connection: Connection, row: RepoRow, keys: set[str]) -> list[int]:
+    """The repo's tags are these and no others from now on; their numbers, sorted."""
+    known = _known_tags(connection, row, keys)
+    new = sorted(keys - known.keys())
+    if new:
+        connection.execute(insert(tag), [{"type": row.rid.type, "key": key, "count": 0} for key in new])
+        known |= _known_tags(connection, row, new)
+    had = connection.execute(_TAG_IDS, {"of_repo": row.id}).scalar()
+    before = set(msgspec.json.decode(had, type=list[int]) if had else ())
+    after = set(known.values())
+    _unpost(connection, row.id, before - after)
+    added = sorted(after - before)
+    if added:
+        connection.execute(_POST, [{"id": tag_id << POSTING_SHIFT | row.id} for tag_id in added])
+        connection.execute(_COUNT_TAG, [{"of_tag": tag_id, "more": 1} for tag_id in added])
+    return sorted(after)
+
+
+def _known_tags(connection: Connection, row: RepoRow, keys: Iterable[str]) -> dict[str, int]:
+    asked = {"of_type": row.rid.type, "of_keys": sorted(keys)}
+    return {row.key: row.id for row in connection.execute(_TAGS_KNOWN, asked)}
+
+
+def _unpost(connection: Connection, repo_id: int, tag_ids: Iterable[int]) -> None:
+    gone = sorted(tag_ids)
+    if gone:
+        connection.execute(_UNPOST, [{"of_posting": tag_id << POSTING_SHIFT | repo_id} for tag_id in gone])
+        connection.execute(_COUNT_TAG, [{"of_tag": tag_id, "more": -1} for tag_id in gone])
+        connection.execute(_DROP_TAG, [{"of_tag": tag_id} for tag_id in gone])
+
+
+def _forget(connection: Connection, repo_id: int) -> None:
+    had = connection.execute(_TAG_IDS, {"of_repo": repo_id}).scalar()
+    if had is not None:
+        _unpost(connection, repo_id, msgspec.json.decode(had, type=list[int]))
+    for statement in (_UNSEARCH, _DROP_CATALOG, _DROP_STANDING):
+        connection.execute(statement, {"of_repo": repo_id})
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _replacing(table: Table) -> Any:
+    made = upsert(table)
+    others = {column.name: made.excluded[column.name] for column in table.c if column.name != "repo_id"}
+    return made.on_conflict_do_update(index_elements=[table.c.repo_id], set_=others)
+
+
+_PUT_CATALOG = _replacing(catalog)
+_PUT_STANDING = _replacing(standing)
+_DROP_CATALOG = delete(catalog).where(catalog.c.repo_id == bindparam("of_repo"))
+_DROP_STANDING = delete(standing).where(standing.c.repo_id == bindparam("of_repo"))
+_SEARCHED_AS = select(catalog_search.c.name).where(catalog_search.c.rowid == bindparam("of_repo"))
+_UNSEARCH = delete(catalog_search).where(catalog_search.c.rowid == bindparam("of_repo"))
+_SEARCH = insert(catalog_search).values(
+    rowid=bindparam("of_repo"), name=bindparam("key"), starts=bindparam("first_letters")
+)
+_POST = upsert(posting).on_conflict_do_nothing()
+_UNPOST = delete(posting).where(posting.c.id == bindparam("of_posting"))
+_COUNT_TAG = update(tag).where(tag.c.id == bindparam("of_tag")).values(count=tag.c.count + bindparam("more"))
+_DROP_TAG = delete(tag).where(tag.c.id == bindparam("of_tag"), tag.c.count <= 0)

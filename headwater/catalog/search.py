@@ -1,0 +1,458 @@
+"""Search: filters, sorts and pages over all repos -> one SQL text. Whoever asks sees only what he may (T33, T34).
+
+Every equality (a tag, an author, a library) is a range of integers in `posting`, see tables.py. A list is made in one
+of two ways, whichever is expected to touch fewer rows:
+
+* walk the sort's index from the page's start and ask each row for its tags, until the page is full;
+* take all repos of the rarest filter (or of the search, or all that the actor can see), and sort them.
+
+The estimate may be wrong, the answer never is: both ways ask the same questions, and visibility always is asked of
+the truth, the table `repo`. Refuses to know: HTTP parameters, and how an answer is shaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import msgspec
+from sqlalchemy import Column, ColumnElement, Connection, FromClause, Row, Select, and_, bindparam, select, union
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import func, literal, literal_column, true, tuple_
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.selectable import Join
+
+from headwater.accounts.actor import Actor, visible
+from headwater.accounts.tables import namespace
+from headwater.catalog.tables import MARK, POSTING_SHIFT, catalog, catalog_search, posting, standing, tag
+from headwater.ground import names
+from headwater.ground.db import Database
+from headwater.ground.errors import Invalid
+from headwater.ground.names import RepoType
+from headwater.repos.tables import like, repo
+
+Sort = Literal["trendingScore", "lastModified", "createdAt", "downloads", "likes"]
+SORTS: tuple[Sort, ...] = get_args(Sort)
+
+LIMIT_MAX = 1_000  # the Hub's own
+FILTERS_MAX = 32  # tags in one query
+FILTER_CHARS_MAX = 256  # no card tag is longer
+SEARCH_CHARS_MAX = 200
+TERMS_MAX = 8  # words in one search
+CURSOR_CHARS_MAX = 300
+TRIGRAM = 3  # a shorter term is looked up where words begin
+COUNTED_MAX = 20_000  # matches counted before a search or a range is called common
+RENAMES_FOLLOWED_MAX = 8
+
+# Microseconds, measured by benchmarks/lists.py's database on one core; only their ratio matters.
+WALK_COST = 0.35  # a step along a sort's index, with one question
+SORT_COST = 1.3  # a row that is fetched to be sorted
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """What to list. All conditions hold together.
+
+    `search`: words, all of which must occur in `namespace/name`. `tags`: as clients filter by them, in any case.
+    `models`, `datasets`: what a space uses. `liked_by`: a user's id. `limit`: rows of one page.
+    """
+
+    type: RepoType
+    search: str = ""
+    author: str | None = None
+    tags: tuple[str, ...] = ()
+    pipeline_tag: str | None = None
+    library: str | None = None
+    gated: bool | None = None
+    models: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    parameters_min: int | None = None
+    parameters_max: int | None = None
+    liked_by: int | None = None
+    sort: Sort = "trendingScore"
+    descending: bool = True
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known about a repo, without its card. `tags`, `config` and `safetensors` are JSON text.
+
+    `trending` is for ordering; counts.trending_score makes a number for people of it. `sha` is the commit that was
+    read, empty if there was none.
+    """
+
+    id: int
+    type: RepoType
+    namespace: str | None
+    name: str
+    private: bool
+    gated: str | None
+    disabled: bool
+    sdk: str | None
+    created_ms: int
+    modified_ms: int
+    sha: str
+    library_name: str | None
+    pipeline_tag: str | None
+    tags: str
+    config: str | None
+    safetensors: str | None
+    parameters: int | None
+    used_storage: int
+    downloads: int
+    downloads_all: int
+    likes: int
+    trending: float
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`next` is the cursor of the page after this one; None: this is the last."""
+
+    rows: list[Known]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What can be large: JSON texts of a card's front matter and of a GGUF file's summary."""
+
+    card: str
+    gguf: str | None
+
+
+def search(db: Database, actor: Actor, query: Query) -> Page:
+    """One page. Invalid: a sort, limit, cursor or text that breaks its rule; an unknown tag just finds nothing."""
+    _check(query)
+    after = _after(query)
+    with db.read() as connection:
+        statement = _statement(connection, actor, query, after)
+        found = connection.execute(statement).all()
+    rows = [Known(*row[1:]) for row in found[: query.limit]]
+    more = len(found) > query.limit
+    return Page(rows, _cursor(query, found[query.limit - 1]) if more else None)
+
+
+def one(connection: Connection, repo_id: int) -> Known | None:
+    """What is known about one repo, which the caller was let into by `Repos.open`."""
+    row = connection.execute(_ONE, {"of_repo": repo_id}).first()
+    return None if row is None else Known(*row)
+
+
+def extras(connection: Connection, repo_ids: Sequence[int]) -> dict[int, Extra]:
+    """Cards and GGUF summaries of repos that the caller may show; those without a row are left out."""
+    return {
+        repo_id: Extra(card, gguf) for repo_id, card, gguf in connection.execute(_EXTRAS, {"of_repos": list(repo_ids)})
+    }
+
+
+class _Straight(Join):
+    """A join whose left side is walked first, come what may: here the order is known, not to be guessed."""
+
+    inherit_cache = True
+
+
+def _visit_straight(join: _Straight, compiler: SQLCompiler, **more: Any) -> str:
+    more["asfrom"] = True
+    left = compiler.process(join.left, **more)
+    right = compiler.process(join.right, **more)
+    condition = compiler.process(join.onclause, from_linter=more.get("from_linter"))  # type: ignore[arg-type]
+    return f"{left} CROSS JOIN {right} ON {condition}"
+
+
+compiles(_Straight, "sqlite")(_visit_straight)
+
+
+_SORTED_BY: dict[Sort, Column[Any]] = {
+    "trendingScore": standing.c.trending,
+    "lastModified": standing.c.modified_ms,
+    "createdAt": standing.c.created_ms,
+    "downloads": standing.c.downloads,
+    "likes": standing.c.likes,
+}
+_SHOWN: tuple[Column[Any], ...] = (
+    repo.c.id, repo.c.type, repo.c.namespace, repo.c.name, repo.c.private, repo.c.gated, repo.c.disabled, repo.c.sdk,
+    repo.c.created_ms, standing.c.modified_ms, catalog.c.sha, catalog.c.library_name, catalog.c.pipeline_tag,
+    catalog.c.tags, catalog.c.config, catalog.c.safetensors, standing.c.parameters, catalog.c.used_storage,
+    standing.c.downloads, standing.c.downloads_all, standing.c.likes, standing.c.trending,
+)  # fmt: skip
+_ONE = (
+    select(*_SHOWN)
+    .join_from(repo, standing, standing.c.repo_id == repo.c.id)
+    .join(catalog, catalog.c.repo_id == repo.c.id)
+    .where(repo.c.id == bindparam("of_repo"), repo.c.state == "live")
+)
+_EXTRAS = select(catalog.c.repo_id, catalog.c.card, catalog.c.gguf).where(
+    catalog.c.repo_id.in_(bindparam("of_repos", expanding=True))
+)
+_TAGS = select(tag.c.key, tag.c.id, tag.c.count).where(
+    tag.c.type == bindparam("of_type"), tag.c.key.in_(bindparam("of_keys", expanding=True))
+)
+_NAMESPACE = select(namespace.c.id, namespace.c.state, namespace.c.moved_to).where(
+    namespace.c.key == bindparam("of_key")
+)
+_MOVED_TO = select(namespace.c.id, namespace.c.state, namespace.c.moved_to).where(namespace.c.id == bindparam("of_id"))
+_MATCH = literal_column("catalog_search").op("MATCH")
+
+
+# Tags that nobody wrote: index.py puts them on repos, queries ask for them.
+PUBLIC, PRIVATE, GATED = MARK + "public", MARK + "private", MARK + "gated"
+
+
+def of_namespace(namespace_id: int) -> str:
+    return f"{MARK}namespace:{namespace_id}"
+
+
+def of_pipeline(name: str) -> str:
+    return f"{MARK}pipeline:{name.lower()}"
+
+
+def of_library(name: str) -> str:
+    return f"{MARK}library:{name.lower()}"
+
+
+def of_use(kind: Literal["model", "dataset"], name: str) -> str:
+    return f"{MARK}uses-{kind}:{name.lower()}"
+
+
+def word_starts(key: str) -> str:
+    """What `catalog_search.starts` holds for a name: of each word the first two characters, after two spaces each."""
+    return "".join(f"  {word[:2]}" for word in _words(key))
+
+
+def _words(key: str) -> list[str]:
+    for separator in "-_.":
+        key = key.replace(separator, "/")
+    return [word for word in key.split("/") if word]
+
+
+@dataclass(frozen=True, slots=True)
+class _Criterion:
+    """A condition, as something to start from and as a question. `rows`: about how many repos meet it."""
+
+    rows: int
+    source: FromClause  # with a column `repo_id`
+    test: ColumnElement[bool]
+
+
+def _statement(
+    connection: Connection, actor: Actor, query: Query, after: tuple[float, int] | None
+) -> Select[tuple[Any, ...]]:
+    total, seen, criteria = _criteria(connection, actor, query)
+    criteria.sort(key=lambda criterion: criterion.rows)
+    rarest = seen if seen is not None and (not criteria or seen.rows < criteria[0].rows) else None
+    rarest = rarest or (criteria[0] if criteria else None)
+    walk = _walk_cost(query, total, [*criteria, *([seen] if seen else [])])
+    start: FromClause = standing
+    if rarest is not None and rarest.rows * SORT_COST < walk:
+        start = _Straight(rarest.source, standing, standing.c.repo_id == rarest.source.c.repo_id)
+        criteria = [criterion for criterion in criteria if criterion is not rarest]
+
+    by = _SORTED_BY[query.sort]
+    conditions = [standing.c.type == query.type, *(criterion.test for criterion in criteria)]
+    if after is not None:
+        place = tuple_(literal(after[0], by.type), literal(after[1]))
+        here = tuple_(by, standing.c.repo_id)
+        conditions.append(here < place if query.descending else here > place)
+    conditions += [repo.c.state == "live", visible(actor, repo.c.private, repo.c.namespace_id)]
+    if not actor.is_admin:
+        conditions.append(repo.c.disabled.is_(False))
+    if query.gated is not None:
+        conditions.append(repo.c.gated.is_not(None) if query.gated else repo.c.gated.is_(None))
+    page = (
+        select(standing.c.repo_id, by.label("by"))
+        .select_from(_Straight(start, repo, repo.c.id == standing.c.repo_id))
+        .where(*conditions)
+        .order_by(*_order(query, by, standing.c.repo_id))
+        .limit(query.limit + 1)
+        .subquery("page")
+    )
+    rows: FromClause = _Straight(page, repo, repo.c.id == page.c.repo_id)
+    rows = _Straight(rows, standing, standing.c.repo_id == page.c.repo_id)
+    rows = _Straight(rows, catalog, catalog.c.repo_id == page.c.repo_id)
+    return select(page.c.by, *_SHOWN).select_from(rows).order_by(*_order(query, page.c.by, page.c.repo_id))
+
+
+def _order(query: Query, by: ColumnElement[Any], repo_id: ColumnElement[int]) -> list[ColumnElement[Any]]:
+    return [by.desc(), repo_id.desc()] if query.descending else [by, repo_id]
+
+
+def _walk_cost(query: Query, total: int, criteria: list[_Criterion]) -> float:
+    """Of filling a page by walking, if conditions hold independently of each other and of the order."""
+    share = 1.0
+    for criterion in criteria:
+        share *= criterion.rows / max(total, 1)
+    return WALK_COST * min(float(total), (query.limit + 1) / max(share, 1e-9))
+
+
+def _criteria(connection: Connection, actor: Actor, query: Query) -> tuple[int, _Criterion | None, list[_Criterion]]:
+    """How many repos there are; those the actor may see (None: all); and what the query asks for."""
+    wanted = _wanted_tags(connection, query)
+    mine = [] if actor.is_admin else [of_namespace(one_id) for one_id in sorted(actor.namespace_ids)]
+    keys = {PUBLIC, PRIVATE, *wanted, *mine}
+    known = {
+        key: (tag_id, count)
+        for key, tag_id, count in connection.execute(_TAGS, {"of_type": query.type, "of_keys": sorted(keys)})
+    }
+    # A tag that nobody has is asked for all the same, as number 0: no answer is quicker for what does not exist.
+    criteria = [_tagged(*known.get(key, (0, 0))) for key in wanted]
+    criteria += _searched(connection, query)
+    if query.parameters_min is not None or query.parameters_max is not None:
+        criteria.append(_sized(connection, query))
+    if query.liked_by is not None:
+        criteria.append(_liked(connection, query.liked_by))
+    total = sum(known.get(key, (0, 0))[1] for key in (PUBLIC, PRIVATE))
+    seen = None if actor.is_admin else _seen([known[key] for key in (PUBLIC, *mine) if key in known])
+    return total, seen, criteria
+
+
+def _wanted_tags(connection: Connection, query: Query) -> list[str]:
+    wanted = [text.lower() for text in query.tags]
+    if query.author is not None:
+        wanted.append(of_namespace(_namespace_id(connection, query.author)))
+    if query.pipeline_tag is not None:
+        wanted.append(of_pipeline(query.pipeline_tag))
+    if query.library is not None:
+        wanted.append(of_library(query.library))
+    wanted += [of_use("model", name) for name in query.models]
+    wanted += [of_use("dataset", name) for name in query.datasets]
+    if query.gated:
+        wanted.append(GATED)
+    return list(dict.fromkeys(wanted))
+
+
+def _namespace_id(connection: Connection, author: str) -> int:
+    """Also by a name that a namespace had before; -1 for a name that nobody has."""
+    row = connection.execute(_NAMESPACE, {"of_key": names.key(author)}).first()
+    for _ in range(RENAMES_FOLLOWED_MAX):
+        if row is None or row.moved_to is None or row.state == "live":
+            break
+        row = connection.execute(_MOVED_TO, {"of_id": row.moved_to}).first()
+    return -1 if row is None else row.id
+
+
+def _tagged(tag_id: int, count: int) -> _Criterion:
+    test = (literal(tag_id << POSTING_SHIFT) + standing.c.repo_id).in_(select(posting.c.id))
+    return _Criterion(count, _range(tag_id).subquery(), test)
+
+
+def _range(tag_id: int) -> Select[tuple[int]]:
+    first = tag_id << POSTING_SHIFT
+    one_range = posting.c.id.between(first, first + (1 << POSTING_SHIFT) - 1)
+    return select((posting.c.id - literal(first)).label("repo_id")).where(one_range)
+
+
+def _seen(known: list[tuple[int, int]]) -> _Criterion:
+    """All that the actor can see, roughly: only a place to start from, since `visible` is always asked as well."""
+    ranges = [_range(tag_id) for tag_id, _ in known] or [_range(0)]
+    source = (ranges[0] if len(ranges) == 1 else union(*ranges)).subquery()
+    return _Criterion(sum(count for _, count in known), source, true())
+
+
+def _searched(connection: Connection, query: Query) -> list[_Criterion]:
+    terms: list[str] = []
+    for term in query.search.lower().split():
+        # Words begin after separators, so that a short term has none: "7-" is "7".
+        terms += [term] if len(term) >= TRIGRAM else _words(term)
+    if not terms:
+        return []
+    tests = [
+        func.instr(repo.c.key, term) > 0 if len(term) >= TRIGRAM else func.instr(_separated(), "/" + term) > 0
+        for term in terms
+    ]
+    words = " AND ".join(_match(term) for term in terms)
+    matching = select(catalog_search.c.rowid.label("repo_id")).where(_MATCH(literal(words)))
+    counted = select(func.count()).select_from(matching.limit(COUNTED_MAX).subquery())
+    rows = connection.execute(counted).scalar_one()
+    return [_Criterion(rows, matching.subquery(), and_(*tests))]
+
+
+def _separated() -> Any:
+    """The name with every word after a slash, as `_words` cuts it."""
+    key: Any = repo.c.key
+    for separator in "-_.":
+        key = func.replace(key, separator, "/")
+    return literal("/") + key
+
+
+def _match(term: str) -> str:
+    """FTS5's words for: this term occurs. Quoted, so that nothing in it is an operator."""
+    if len(term) >= TRIGRAM:
+        return f'name: "{term.replace(chr(34), chr(34) * 2)}"'
+    return f'starts: "{" " * (TRIGRAM - len(term))}{term.replace(chr(34), chr(34) * 2)}"'
+
+
+def _sized(connection: Connection, query: Query) -> _Criterion:
+    other = standing.alias()
+
+    def within(column: ColumnElement[Any]) -> ColumnElement[bool]:
+        low = [column >= query.parameters_min] if query.parameters_min is not None else []
+        high = [column <= query.parameters_max] if query.parameters_max is not None else []
+        return and_(*low, *high)
+
+    sized = select(other.c.repo_id).where(other.c.type == query.type, within(other.c.parameters))
+    counted = select(func.count()).select_from(sized.limit(COUNTED_MAX).subquery())
+    rows = connection.execute(counted).scalar_one()
+    # `+ 0`: as a question only, so that SQLite does not walk this index instead of the sort's.
+    return _Criterion(rows, sized.subquery(), within(standing.c.parameters + 0))
+
+
+def _liked(connection: Connection, user_id: int) -> _Criterion:
+    liked = select(like.c.repo_id).where(like.c.user_id == user_id)
+    rows = connection.execute(select(func.count()).select_from(liked.limit(COUNTED_MAX).subquery())).scalar_one()
+    return _Criterion(rows, liked.subquery(), standing.c.repo_id.in_(liked))
+
+
+def _check(query: Query) -> None:
+    if query.sort not in SORTS:
+        raise Invalid(f"sort: {str(query.sort)[:40]!r} is not one of {', '.join(SORTS)}")
+    if not 1 <= query.limit <= LIMIT_MAX:
+        raise Invalid(f"limit: {query.limit} must be 1 to {LIMIT_MAX}")
+    if len(query.search) > SEARCH_CHARS_MAX or len(query.search.split()) > TERMS_MAX:
+        raise Invalid(f"search: must have at most {SEARCH_CHARS_MAX} characters and {TERMS_MAX} words")
+    texts = [*query.tags, *query.models, *query.datasets]
+    texts += [text for text in (query.author, query.pipeline_tag, query.library) if text is not None]
+    if len(texts) > FILTERS_MAX:
+        raise Invalid(f"filter: {len(texts)} conditions are over the limit of {FILTERS_MAX}")
+    for text in (*texts, *query.search.split()):
+        # Also keeps MARK and half surrogate pairs away from the database.
+        if len(text) > FILTER_CHARS_MAX or not text.isprintable():
+            raise Invalid(f"filter: {text[:80]!a} must be printable and at most {FILTER_CHARS_MAX} characters")
+    for size in (query.parameters_min, query.parameters_max):
+        if size is not None and not 0 <= size < 1 << 63:
+            raise Invalid(f"num_parameters: {size} is out of range")
+
+
+def _fingerprint(query: Query) -> str:
+    """Ties a cursor to its list: with another sort or filter it would mean nothing."""
+    same = msgspec.structs.replace(query, cursor=None, limit=1)
+    return hashlib.blake2b(msgspec.json.encode(same), digest_size=6, person=b"hw-cursor").hexdigest()
+
+
+def _cursor(query: Query, last: Row[Any]) -> str:
+    place = msgspec.json.encode([last.by, last.id, _fingerprint(query)])
+    return base64.urlsafe_b64encode(place).decode().rstrip("=")
+
+
+def _after(query: Query) -> tuple[float, int] | None:
+    """Where the page begins: after this value of what is sorted by, and this repo."""
+    if query.cursor is None:
+        return None
+    padded = query.cursor[:CURSOR_CHARS_MAX] + "=" * (-len(query.cursor) % 4)
+    try:
+        place = base64.b64decode(padded, altchars=b"-_", validate=True)
+        value, repo_id, fingerprint = msgspec.json.decode(place, type=tuple[int | float, int, str])
+    except (ValueError, binascii.Error, msgspec.MsgspecError):
+        raise Invalid("cursor: it is not one that this hub gave out") from None
+    if fingerprint != _fingerprint(query) or not 0 <= repo_id < 1 << 32 or not abs(value) < 1 << 62:
+        raise Invalid("cursor: it belongs to another list; begin again without it")
+    return value, repo_id

@@ -1,0 +1,47 @@
+"""`headwater COMMAND`: the program as people start it. Data goes to stdout, what is said to people to stderr."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from headwater import __version__
+from headwater.cli.admin import admin
+from headwater.cli.keep import backup, collect, rebuild, restore, verify, verify_download
+from headwater.cli.serve import serve
+from headwater.ground.errors import HeadwaterError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.version_option(__version__, prog_name="headwater")
+def program() -> None:
+    """Headwater: a hub for open-weight models that anybody can own.
+
+    \b
+    Start one:            headwater serve
+    Make people and orgs: headwater admin --help
+    Keep it safe:         headwater backup, headwater verify
+
+    Every option can also be set as HEADWATER_NAME in the environment, or in the TOML file that HEADWATER_CONFIG names;
+    all of them are listed at /docs/reference/settings of a running hub.
+    """
+
+
+for command in (serve, admin, verify, verify_download, backup, restore, rebuild, collect):
+    program.add_command(command)
+
+
+def main() -> None:
+    """The entry point: errors of the taxonomy become one clear line and their exit status."""
+    try:
+        program(standalone_mode=False)
+    except HeadwaterError as error:
+        click.echo(f"headwater: {error.text}", err=True)
+        sys.exit(error.exit_status)
+    except click.exceptions.Abort:
+        click.echo("headwater: stopped", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)

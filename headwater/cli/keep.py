@@ -1,0 +1,198 @@
+"""What keeps a hub well, as commands: verify, backup, restore, rebuild, collect, and a check of a download."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import Progress
+
+from headwater import __version__
+from headwater.ground.clock import SystemClock, iso
+from headwater.ground.errors import Corrupt, Invalid
+from headwater.ground.settings import Settings, from_environment
+
+_data_option = click.option("--data", type=click.Path(file_okay=False), help="The hub's data folder.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+READ_STEP = 1 << 20
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr: `show(done, total)`."""
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield show
+
+
+def _settings(data: str | None) -> Settings:
+    settings = from_environment(data=data)
+    if not (Path(settings.data) / "headwater.sqlite").exists():
+        raise Invalid(f"{Path(settings.data).resolve()} is no data folder of a hub; name one with --data")
+    return settings
+
+
+@click.command()
+@_data_option
+@click.option("--read-data", "read_percent", type=click.FloatRange(0, 100), default=0.0, show_default=True,
+              help="Percent of the stored bytes to read and hash.")  # fmt: skip
+@_json_option
+def verify(data: str | None, read_percent: float, as_json: bool) -> None:
+    """Check everything against its hash, also while the hub serves. Exit status 22 if anything is wrong."""
+    from headwater import app as root
+    from headwater.upkeep import verify as checking
+
+    rooms = root.open_rooms(_settings(data))
+    total = checking.count(rooms.db, rooms.store)
+    problems: list[Any] = []
+    done = 0
+    with _bar("verifying") as show:
+
+        def step(count: int) -> None:
+            nonlocal done
+            done += count
+            show(done, total)
+
+        for problem in checking.verify(rooms.db, rooms.repos, rooms.store, rooms.xets, read_percent, step):
+            problems.append(problem)
+            if not as_json:
+                touched = f"  (in {', '.join(problem.repos)})" if problem.repos else ""
+                click.echo(f"{problem.what} {problem.name}: {problem.text}{touched}")
+    rooms.db.close()
+    if as_json:
+        click.echo(msgspec.json.encode({"checked": done, "read_percent": read_percent, "problems": problems}))
+    else:
+        click.echo(f"{done} objects and repos checked, {read_percent:g} % of the bytes read, {len(problems)} problems")
+    if problems:
+        sys.exit(Corrupt.exit_status)
+
+
+@click.command()
+@click.argument("target", type=click.Path(file_okay=False, path_type=Path))
+@_data_option
+@_json_option
+def backup(target: Path, data: str | None, as_json: bool) -> None:
+    """Copy the whole hub into the folder TARGET, also while it serves. Run again, it copies only what is new."""
+    from headwater.upkeep import backup as keeping
+
+    settings = _settings(data)
+    with _bar("backing up") as show:
+        report = keeping.backup(Path(settings.data), target, __version__, iso(SystemClock().now_ms()), show)
+    if as_json:
+        click.echo(msgspec.json.encode(report))
+    else:
+        click.echo(
+            f"{report.repos} repos and {report.objects} objects are in {target}, {report.copied_bytes} bytes of them "
+            f"new; everything up to event {report.event_id}"
+        )
+
+
+@click.command()
+@click.argument("source", type=click.Path(file_okay=False, exists=True, path_type=Path))
+@_data_option
+def restore(source: Path, data: str | None) -> None:
+    """Make a data folder out of the backup SOURCE. The folder must be empty or not exist."""
+    from headwater.upkeep import backup as keeping
+
+    folder = Path(from_environment(data=data).data)
+    with _bar("restoring") as show:
+        manifest = keeping.restore(source, folder, show)
+    click.echo(f"{folder} is the hub as of {manifest.made} (event {manifest.event_id}); now run: headwater verify")
+
+
+@click.command()
+@_data_option
+def rebuild(data: str | None) -> None:
+    """Throw away everything derived (search, tags, sizes) and make it again from the truth."""
+    from headwater import app as root
+
+    rooms = root.open_rooms(_settings(data))
+    with _bar("rebuilding") as show:
+        count = rooms.index.rebuild(show)
+    rooms.db.close()
+    click.echo(f"{count} repos read again")
+
+
+@click.command()
+@_data_option
+@_json_option
+def collect(data: str | None, as_json: bool) -> None:
+    """Collect abandoned uploads and bytes that no repo holds; a running hub does so by itself every hour."""
+    from headwater import app as root
+
+    settings = _settings(data)
+    with root.owning(Path(settings.data)):
+        rooms = root.open_rooms(settings)
+        root.prepare(rooms)
+        found = root.upkeep_of(rooms).collect()
+        rooms.db.close()
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        click.echo(f"{found.blobs} files and {found.xorbs} xorbs collected, {found.freed_bytes} bytes freed")
+
+
+@click.command("verify-download")
+@click.argument("folder", type=click.Path(file_okay=False, exists=True, path_type=Path))
+@_json_option
+def verify_download(folder: Path, as_json: bool) -> None:
+    """Check a downloaded snapshot or a client's cache (FOLDER) file by file against the names of its blobs.
+
+    A client's cache names every blob by its hash: SHA-256 for large files, git's SHA-1 for small ones. For a folder
+    made with --local-dir, the hashes come from its .cache/huggingface/download/*.metadata. Nothing is asked of a
+    server. Exit status 22 if a file is wrong.
+    """
+    wrong: list[dict[str, str]] = []
+    count = 0
+    for path, expected in _expected(folder):
+        count += 1
+        got = _hash_of(path, len(expected))
+        if got != expected:
+            wrong.append({"file": str(path), "expected": expected, "got": got})
+            if not as_json:
+                click.echo(f"{path}: expected {expected}, got {got}")
+    if as_json:
+        click.echo(msgspec.json.encode({"checked": count, "wrong": wrong}))
+    else:
+        click.echo(f"{count} files checked, {len(wrong)} wrong")
+    if not count:
+        raise Invalid(f"{folder} holds neither a client's cache nor a folder made with --local-dir")
+    if wrong:
+        sys.exit(Corrupt.exit_status)
+
+
+def _expected(folder: Path) -> Iterator[tuple[Path, str]]:
+    for blobs in sorted(folder.rglob("blobs")):
+        for path in sorted(blobs.iterdir()):
+            if path.is_file() and len(path.name) in (40, 64):
+                yield path, path.name
+    for note in sorted(folder.rglob(".cache/huggingface/download/**/*.metadata")):
+        lines = note.read_text().splitlines()
+        root = Path(str(note).split("/.cache/huggingface/download/")[0])
+        path = root / str(note).split("/.cache/huggingface/download/")[1].removesuffix(".metadata")
+        if len(lines) >= 2 and len(lines[1]) in (40, 64):
+            yield path, lines[1]
+
+
+def _hash_of(path: Path, length: int) -> str:
+    """SHA-256, or for 40 digits git's SHA-1 of a blob; '' when the file is not there."""
+    if not path.is_file():
+        return ""
+    digest = hashlib.sha256() if length == 64 else hashlib.sha1(usedforsecurity=False)
+    if length == 40:
+        digest.update(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb", buffering=0) as file:
+        while data := file.read(READ_STEP):
+            digest.update(data)
+    return digest.hexdigest()

@@ -1,0 +1,193 @@
+"""The ASGI application: one request from its first byte to its last.
+
+Order: id, path prefix, route, credentials, body, handler (in a worker thread), answer. Errors of the taxonomy become
+HTTP in `answer.of_error`; anything else is a bug: 500 with the request's id, the traceback in the log once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from headwater.accounts.actor import NOBODY, Actor
+from headwater.front import answer as answers
+from headwater.front import body as bodies
+from headwater.front.answer import Answer
+from headwater.front.request import Request
+from headwater.front.rooms import Rooms
+from headwater.front.router import Route, Router
+from headwater.ground.errors import Forbidden, HeadwaterError, Unauthenticated
+from headwater.ground.log import log
+from headwater.repos import Moved
+
+_ID = re.compile(r"[A-Za-z0-9=;:._-]{1,100}\Z")
+SESSION_COOKIE = "headwater_session"
+WAITING_THREADS = 64  # clones and shard checks under way at once; more wait their turn
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+class App:
+    def __init__(self, rooms: Rooms, router: Router) -> None:
+        self.rooms = rooms
+        self.router = router
+        self.pool = ThreadPoolExecutor(rooms.settings.threads, thread_name_prefix="request")
+        self._waiting = ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="waiting")
+        self.traffic = bodies.Traffic(self.pool, self._waiting, rooms.settings.idle_timeout_s)
+        self._prefix = urlsplit(rooms.settings.base_url).path.rstrip("/")
+        self._spool_folder = str(Path(rooms.settings.data) / "incoming")
+        self._proxies = {a.strip() for a in rooms.settings.trusted_proxies.split(",") if a.strip()}
+        self._page_error: Any = None
+
+    async def __call__(self, scope: bodies.Message, receive: bodies.Receive, send: bodies.Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = self._request(scope)
+        incoming = bodies.Incoming(receive, request.headers, self.traffic)
+        if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
+            incoming.complete = True
+        try:
+            answer = await self._answered(request, incoming)
+            answer.headers.setdefault("X-Request-Id", request.id)
+            for name, value in SECURITY_HEADERS.items():
+                answer.headers.setdefault(name, value)
+            await bodies.send(
+                answer, send, receive if incoming.complete else None, self.traffic, head_only=request.method == "HEAD"
+            )
+        except bodies.ClientGone:
+            # the connection may stand in the middle of a body: no further request may use it
+            transport = getattr(receive, "__self__", None)
+            with contextlib.suppress(AttributeError):
+                transport.transport.abort()  # type: ignore[union-attr]
+                transport.disconnected = True  # type: ignore[union-attr]
+        finally:
+            if request.file is not None:
+                request.file.close()
+
+    def _request(self, scope: bodies.Message) -> Request:
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in scope["headers"]:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        given = headers.get("x-request-id") or headers.get("x-amzn-trace-id") or ""
+        path = scope["raw_path"].decode("ascii", "replace")
+        if self._prefix and path.startswith(self._prefix + "/"):
+            path = path[len(self._prefix) :]
+        peer = scope["client"][0] if scope.get("client") else ""
+        if peer in self._proxies and (forwarded := headers.get("x-forwarded-for")):
+            peer = forwarded.rsplit(",", 1)[-1].strip()
+        return Request(
+            method=scope["method"],
+            raw_path=path,
+            query_bytes=scope.get("query_string", b""),
+            headers=headers,
+            id=given if _ID.match(given) else self.rooms.clock.token(12),
+            client=peer,
+            base_url=self.rooms.settings.base_url,
+        )
+
+    async def _answered(self, request: Request, incoming: bodies.Incoming) -> Answer:
+        """The handler's answer, or the error's; never raises but when the client left."""
+        loop = asyncio.get_running_loop()
+        route: Route | None = None
+        try:
+            route, request.params = self.router.match(request.method, request.raw_path)
+            if route.body == "none":
+                return await loop.run_in_executor(self.pool, self._handle, route, request)
+            return await self._with_body(route, request, incoming)
+        except HeadwaterError as error:
+            return self._refused(request, route, error)
+        except (bodies.ClientGone, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the one door where a bug becomes a 500
+            return self._bug(request, error)
+
+    async def _with_body(self, route: Route, request: Request, incoming: bodies.Incoming) -> Answer:
+        loop, settings = asyncio.get_running_loop(), self.rooms.settings
+        # credentials first: nobody fills our disk without a right to
+        await loop.run_in_executor(self.pool, self._admit, route, request, True)
+        setting = route.body_max or "json_body_max"
+        most = getattr(settings, setting)
+        if route.body == "sink":
+            sink = await loop.run_in_executor(self.pool, route.handler, self.rooms, request)
+            return await incoming.into(sink)  # type: ignore[arg-type]
+        if route.body == "spool":
+            request.file = await incoming.spool(most, setting, self._spool_folder)
+        else:
+            request.body = await incoming.whole(most, setting)
+        return await loop.run_in_executor(self.pool, self._run, route, request)
+
+    def _handle(self, route: Route, request: Request) -> Answer:
+        self._admit(route, request, False)
+        return self._run(route, request)
+
+    def _run(self, route: Route, request: Request) -> Answer:
+        self._check_csrf(request)
+        return route.handler(self.rooms, request)
+
+    def _admit(self, route: Route, request: Request, body_follows: bool) -> None:
+        if route.auth == "actor":
+            request.actor, request.csrf = self._actor(request)
+            if route.needs not in ("", "read") and not request.actor.signed_in:
+                raise Unauthenticated("Sign in first: this needs a token or a session")
+            if body_follows and route.needs in ("write", "admin") and not request.actor.can_write:
+                raise Forbidden("This token may only read; use one with the role 'write'")
+
+    def _actor(self, request: Request) -> tuple[Actor, str]:
+        if token := request.credentials():
+            return self.rooms.accounts.actor_by_token(token), ""
+        if cookie := request.cookie(SESSION_COOKIE):
+            with contextlib.suppress(Unauthenticated):
+                # an old cookie is no reason to refuse what everybody may see
+                return self.rooms.accounts.actor_by_session(cookie)
+        return NOBODY, ""
+
+    def _check_csrf(self, request: Request) -> None:
+        """A browser session may change things only with the page's own secret: another site cannot know it (T46)."""
+        if not request.actor.session_hash or request.method in SAFE_METHODS:
+            return
+        given = request.headers.get("x-csrf-token") or (
+            request.field("csrf") if "form" in request.headers.get("content-type", "") else ""
+        )
+        if not given or given != request.csrf:
+            raise Forbidden("This form is out of date or came from another site; open the page again")
+
+    def _refused(self, request: Request, route: Route | None, error: HeadwaterError) -> Answer:
+        answer = answers.of_error(error, request.id, signed_in=request.actor.signed_in)
+        if isinstance(error, Moved):
+            answer.headers["Location"] = self._new_place(request, error)
+        if answer.status >= 500:
+            log.warning("refused", id=request.id, path=request.raw_path, code=error.code, text=error.text)
+        if self._page_error is not None and "text/html" in request.headers.get("accept", ""):
+            return self._page_error(self.rooms, request, answer, error)
+        return answer
+
+    def _new_place(self, request: Request, moved: Moved) -> str:
+        """The same address under the repo's new name."""
+        old = "/".join(part for part in (request.params.get("ns"), request.params["name"]) if part)
+        ending = ".git" if old.endswith(".git") else ""
+        path = request.raw_path.replace(f"/{old}", f"/{moved.new.full}{ending}", 1)
+        query = f"?{request.query_bytes.decode('ascii', 'replace')}" if request.query_bytes else ""
+        return f"{self.rooms.settings.base_url}{path}{query}"
+
+    def _bug(self, request: Request, error: Exception) -> Answer:
+        log.error("bug", id=request.id, method=request.method, path=request.raw_path, exc_info=error)
+        bug = HeadwaterError(f"The hub made a mistake; its log names it under the request id {request.id}")
+        answer = answers.of_error(bug, request.id, signed_in=True)
+        answer.headers["X-Error-Code"] = "InternalError"
+        return answer
+
+    def show_errors_as_pages(self, page: Any) -> None:
+        """`page(rooms, request, answer, error) -> Answer`: what a browser gets instead of JSON."""
+        self._page_error = page
+
+    def close(self) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        self._waiting.shutdown(wait=True, cancel_futures=True)
+
+

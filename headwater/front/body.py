@@ -1,0 +1,309 @@
+"""Bodies in and out: steps of up to 1 MiB, ranges, conditional requests, clients that leave or stand still.
+
+HTTP's inclusive range ends exist only in this file. Never Starlette's FileResponse: 64 KiB steps cost five times the
+CPU (performance.md). A `send` does not fail after the client has left, so long bodies watch for that themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tempfile
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from concurrent.futures import Executor
+from typing import IO, Any, Protocol
+
+from headwater.front.answer import Answer, Piece
+from headwater.ground.errors import Invalid, TooMuch, Unavailable
+from headwater.store import FileRun
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+STEP = 1 << 20  # 1 MiB: cheapest per byte; 4 MiB pieces cost twice as much (performance.md)
+CROWDED_STEP = 128 << 10  # when many transfers run at once, so that slow peers hold little memory
+CROWD = 48
+SPOOL_MEMORY = 4 << 20  # a spooled body up to this size never touches the disk
+RANGES_MAX = 16  # parts of one multipart answer; more is an attack, not a client
+
+
+class ClientGone(Exception):  # noqa: N818 - not an error: the other side hung up
+    """The client left, or stood still for too long, in the middle of a body."""
+
+
+class Sink(Protocol):
+    """Takes a body piece by piece, in worker threads, so that no thread waits for a slow client."""
+
+    def write(self, data: bytes) -> None: ...
+    def finish(self) -> Answer: ...
+    def abort(self) -> None:
+        """The body ended early or was refused: leave nothing behind."""
+
+
+class Traffic:
+    """How many long bodies are under way, and how they are cut into steps."""
+
+    def __init__(self, pool: Executor, waiting: Executor, idle_timeout_s: float) -> None:
+        self.pool = pool
+        self.waiting = waiting
+        """For bodies made by iterators, which may wait for a child process or a long check."""
+        self.idle_timeout_s = idle_timeout_s
+        self.running = 0
+
+    @property
+    def step(self) -> int:
+        return STEP if self.running < CROWD else CROWDED_STEP
+
+
+class Incoming:
+    """One request's body as the network delivers it."""
+
+    def __init__(self, receive: Receive, headers: dict[str, str], traffic: Traffic) -> None:
+        self._receive = receive
+        self._traffic = traffic
+        self.complete = False
+        length = headers.get("content-length", "")
+        self.declared = int(length) if length.isascii() and length.isdigit() and len(length) < 19 else None
+
+    def refuse_over(self, most: int, setting: str) -> None:
+        """Refuses by the declared length, before a byte is read."""
+        if self.declared is not None and self.declared > most:
+            raise TooMuch(f"The body has {self.declared} bytes; at most {most} are taken here (setting {setting})")
+
+    async def step(self) -> bytes:
+        """The next piece, gathered up to the step size; b'' at the end."""
+        parts: list[bytes] = []
+        size, most = 0, self._traffic.step
+        while size < most and not self.complete:
+            try:
+                async with asyncio.timeout(self._traffic.idle_timeout_s):
+                    message = await self._receive()
+            except TimeoutError:
+                raise ClientGone from None
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            if piece := message.get("body", b""):
+                parts.append(piece)
+                size += len(piece)
+            self.complete = not message.get("more_body", False)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def whole(self, most: int, setting: str) -> bytes:
+        self.refuse_over(most, setting)
+        parts: list[bytes] = []
+        size = 0
+        while piece := await self.step():
+            size += len(piece)
+            if size > most:
+                raise TooMuch(f"The body has more than {most} bytes (setting {setting})")
+            parts.append(piece)
+        return b"".join(parts)
+
+    async def spool(self, most: int, setting: str, folder: str) -> IO[bytes]:
+        """The body as a file at its start: in memory while small, on the data disk when not."""
+        self.refuse_over(most, setting)
+        loop = asyncio.get_running_loop()
+        file = tempfile.SpooledTemporaryFile(SPOOL_MEMORY, dir=folder)  # noqa: SIM115 - the request closes it
+        size = 0
+        try:
+            while piece := await self.step():
+                size += len(piece)
+                if size > most:
+                    raise TooMuch(f"The body has more than {most} bytes (setting {setting})")
+                if size > SPOOL_MEMORY:
+                    await loop.run_in_executor(self._traffic.pool, file.write, piece)
+                else:
+                    file.write(piece)
+            file.seek(0)
+        except OSError as error:
+            file.close()
+            raise Unavailable("The disk is full or fails; nothing was stored.", status=507) from error
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    async def into(self, sink: Sink) -> Answer:
+        """Feeds the sink; whatever goes wrong, the sink hears of it."""
+        loop, pool = asyncio.get_running_loop(), self._traffic.pool
+        self._traffic.running += 1
+        try:
+            while piece := await self.step():
+                await loop.run_in_executor(pool, sink.write, piece)
+            return await loop.run_in_executor(pool, sink.finish)
+        except BaseException:
+            await asyncio.shield(loop.run_in_executor(pool, sink.abort))
+            raise
+        finally:
+            self._traffic.running -= 1
+
+
+async def send(answer: Answer, send: Send, receive: Receive | None, traffic: Traffic, *, head_only: bool) -> None:
+    """The whole answer. `receive` None: the request's body was not read to its end, the connection closes after."""
+    length = answer.length if answer.pieces is not None else len(answer.body)
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
+    headers.extend((b"set-cookie", value.encode("latin-1")) for value in answer.cookies)
+    if length is not None and answer.status not in (204, 304):
+        headers.append((b"content-length", b"%d" % length))
+    if receive is None:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if head_only or answer.pieces is None:
+        await send({"type": "http.response.body", "body": b"" if head_only else answer.body})
+        return
+    left = asyncio.Event()
+    watch = asyncio.create_task(_watch(receive, left)) if receive is not None else None
+    traffic.running += 1
+    try:
+        for piece in answer.pieces:
+            await _send_piece(piece, send, left, traffic)
+        await _send_step(b"", send, left, traffic, more=False)
+    finally:
+        traffic.running -= 1
+        if watch is not None:
+            watch.cancel()
+        for piece in answer.pieces:
+            close = getattr(piece, "close", None)
+            if close is not None:
+                await asyncio.get_running_loop().run_in_executor(traffic.waiting, close)
+
+
+async def _watch(receive: Receive, left: asyncio.Event) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    left.set()
+
+
+async def _send_piece(piece: Piece, send: Send, left: asyncio.Event, traffic: Traffic) -> None:
+    loop = asyncio.get_running_loop()
+    if isinstance(piece, bytes):
+        await _send_step(piece, send, left, traffic, more=True)
+    elif isinstance(piece, FileRun):
+        file = await loop.run_in_executor(traffic.pool, _open_at, piece)
+        with file:
+            at = piece.start
+            while at < piece.stop:
+                data = await loop.run_in_executor(traffic.pool, file.read, min(traffic.step, piece.stop - at))
+                if not data:
+                    # a file shorter than its row: the connection breaks, so that no client takes it for whole
+                    raise ClientGone
+                at += len(data)
+                await _send_step(data, send, left, traffic, more=True)
+    else:
+        steps = iter(piece)
+        while (data := await loop.run_in_executor(traffic.waiting, next, steps, None)) is not None:
+            await _send_step(data, send, left, traffic, more=True)
+
+
+def _open_at(run: FileRun) -> IO[bytes]:
+    file = run.path.open("rb", buffering=0)
+    file.seek(run.start)
+    return file
+
+
+async def _send_step(data: bytes, send: Send, left: asyncio.Event, traffic: Traffic, *, more: bool) -> None:
+    if left.is_set():
+        raise ClientGone
+    try:
+        async with asyncio.timeout(traffic.idle_timeout_s):
+            await send({"type": "http.response.body", "body": data, "more_body": more})
+    except TimeoutError:
+        raise ClientGone from None
+
+
+# --- ranges (RFC 9110 section 14) -------------------------------------------------------------------------------
+
+_RANGE = re.compile(r"(\d{0,18})-(\d{0,18})\Z")
+
+
+class Unsatisfiable(Invalid):
+    """No byte of the range exists: 416 with the size in Content-Range."""
+
+    def __init__(self, header: str, size: int) -> None:
+        super().__init__(
+            f"Range {header[:100]!r} can't be satisfied: the file has {size} bytes",
+            status=416,
+            headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"},
+        )
+
+
+def ranges(header: str, size: int) -> list[tuple[int, int]] | None:
+    """Half-open runs that a Range header asks for; None: no usable header, send everything.
+
+    Raises Unsatisfiable for runs outside the file, too many of them, or runs that overlap: answering those would send
+    more than the file (T58).
+    """
+    unit, equals, listed = header.partition("=")
+    if not equals or unit.strip().lower() != "bytes":
+        return None
+    specs = listed.split(",")
+    if len(specs) > RANGES_MAX:
+        raise Unsatisfiable(header, size)
+    runs: list[tuple[int, int]] = []
+    for spec in specs:
+        found = _RANGE.match(spec.strip())
+        if found is None or found.group(0) == "-":
+            return None  # malformed: RFC 9110 says to ignore it
+        first, last = found.groups()
+        if first == "":
+            start, stop = max(0, size - int(last)), size
+        else:
+            start, stop = int(first), min(int(last) + 1, size) if last else size
+            if last and int(last) < int(first):
+                return None
+        if start < stop:
+            runs.append((start, stop))
+    if not runs:
+        raise Unsatisfiable(header, size)
+    ordered = sorted(runs)
+    if any(a[1] > b[0] for a, b in zip(ordered, ordered[1:], strict=False)):
+        raise Unsatisfiable(header, size)
+    return runs
+
+
+def ranged(
+    answer: Answer, size: int, pieces: Callable[[int, int], Sequence[Piece]], asked: dict[str, str], boundary: str
+) -> Answer:
+    """Completes `answer` (which carries ETag and Content-Type) with the bytes that the request's headers ask for."""
+    etag = answer.headers.get("ETag", "")
+    answer.headers["Accept-Ranges"] = "bytes"
+    if etag and etag in [tag.strip().removeprefix("W/") for tag in asked.get("if-none-match", "").split(",")]:
+        return Answer(304, answer.headers)
+    header = asked.get("range", "")
+    if_range = asked.get("if-range", "")
+    runs = ranges(header, size) if header and (not if_range or if_range == etag) else None
+    if runs is None:
+        answer.pieces, answer.length = pieces(0, size), size
+    elif len(runs) == 1:
+        start, stop = runs[0]
+        answer.status = 206
+        answer.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+        answer.pieces, answer.length = pieces(start, stop), stop - start
+    else:
+        _multipart(answer, size, pieces, runs, boundary)
+    return answer
+
+
+def _multipart(
+    answer: Answer,
+    size: int,
+    pieces: Callable[[int, int], Sequence[Piece]],
+    runs: list[tuple[int, int]],
+    boundary: str,
+) -> None:
+    kind = answer.headers.get("Content-Type", "application/octet-stream")
+    parts: list[Piece] = []
+    length = 0
+    for start, stop in runs:
+        head = (
+            f"\r\n--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: bytes {start}-{stop - 1}/{size}\r\n\r\n"
+        ).encode()
+        parts.append(head)
+        parts.extend(pieces(start, stop))
+        length += len(head) + stop - start
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    parts.append(tail)
+    answer.status = 206
+    answer.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
+    answer.pieces, answer.length = parts, length + len(tail)

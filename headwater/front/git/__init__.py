@@ -1,0 +1,82 @@
+"""git smart HTTP: what `git clone`, `fetch` and `push` speak. Protocol: git's `gitprotocol-http(5)`."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import IO
+
+from headwater.catalog import cards
+from headwater.front import opening
+from headwater.front.answer import Answer
+from headwater.front.request import Request
+from headwater.front.rooms import Rooms
+from headwater.ground.errors import Forbidden, Invalid, TooMuch
+
+SERVICES = ("git-upload-pack", "git-receive-pack")
+NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate", "Pragma": "no-cache", "Expires": "0"}
+READ_STEP = 1 << 16
+NEGOTIATION_MAX = 64 << 20  # a fetch's wants and haves, unpacked
+
+
+def info_refs(rooms: Rooms, request: Request) -> Answer:
+    service = request.arg("service")
+    if service not in SERVICES:
+        raise Forbidden("Only git's smart protocol is offered; upgrade git")
+    if service == "git-receive-pack":
+        found = opening.repo(rooms, request, "write")
+    else:
+        found = opening.contents(rooms, request)
+    pieces = rooms.repos.wire.advertise(found, service, request.headers.get("git-protocol"))
+    return Answer(200, {"Content-Type": f"application/x-{service}-advertisement", **NO_CACHE}, b"".join(pieces))
+
+
+def upload_pack(rooms: Rooms, request: Request) -> Answer:
+    found = opening.contents(rooms, request)
+    pieces = rooms.repos.wire.upload_pack(found, _body(request, NEGOTIATION_MAX), request.headers.get("git-protocol"))
+    return Answer(200, {"Content-Type": "application/x-git-upload-pack-result", **NO_CACHE}, pieces=[pieces])
+
+
+def receive_pack(rooms: Rooms, request: Request) -> Answer:
+    found = opening.repo(rooms, request, "write")
+
+    def check_card(text: bytes) -> list[str]:
+        return cards.validate(text, found.rid.type)[0]
+
+    pieces = rooms.repos.wire.receive_pack(
+        request.actor, found, _body(request, rooms.settings.push_max), check_card
+    )
+    # run to its end here: the push is decided and durable before the first byte of the answer goes out
+    answer = b"".join(pieces)
+    rooms.jobs.wake()
+    return Answer(200, {"Content-Type": "application/x-git-receive-pack-result", **NO_CACHE}, answer)
+
+
+def _body(request: Request, most: int) -> Iterator[bytes]:
+    """The spooled body, unpacked if git packed it, with a cap on what comes out (T56)."""
+    assert request.file is not None
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding in ("gzip", "x-gzip"):
+        return _unpacked(request.file, most)
+    if encoding != "identity":
+        raise Invalid(f"Content-Encoding {encoding[:40]!r} is not offered; use gzip or none", status=415)
+    return iter(lambda: request.file.read(READ_STEP) if request.file else b"", b"")
+
+
+def _unpacked(file: IO[bytes], most: int) -> Iterator[bytes]:
+    unpacker = zlib.decompressobj(wbits=31)
+    out = 0
+    try:
+        while data := file.read(READ_STEP):
+            while data:
+                piece = unpacker.decompress(data, READ_STEP)
+                out += len(piece)
+                if out > most:
+                    raise TooMuch(f"The request unpacks to more than {most} bytes")
+                if piece:
+                    yield piece
+                data = unpacker.unconsumed_tail
+        if not unpacker.eof:
+            raise Invalid("The packed request is cut off")
+    except zlib.error as error:
+        raise Invalid("The request is not valid gzip") from error

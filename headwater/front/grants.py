@@ -1,0 +1,96 @@
+"""Xet tokens: who may read or write which repo's files, for a quarter of an hour.
+
+A token names the user and the token it came from, so a lost right ends with the next request (T37), not with the
+token. JSON for hf_xet's refresher and the same in headers for huggingface_hub: clients read either (xet.md, 1.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from headwater.accounts.actor import NOBODY, Actor
+from headwater.front.answer import Answer, json
+from headwater.front import opening
+from headwater.front.request import Request
+from headwater.front.rooms import Rooms
+from headwater.ground.errors import Forbidden, Unauthenticated
+from headwater.repos import Repo
+
+Scope = Literal["read", "write"]
+PURPOSE = "xet"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    token: str
+    until_s: int
+    cas_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls the CAS, on behalf of which repo."""
+
+    actor: Actor
+    repo: Repo
+    scope: Scope
+
+
+def make(rooms: Rooms, actor: Actor, found: Repo, scope: Scope) -> Grant:
+    lifetime_s = rooms.settings.xet_token_s
+    fields: dict[str, str | int] = {
+        "repo": found.id,
+        "scope": scope,
+        "user": actor.user_id or 0,
+        "token": actor.token_id or 0,
+    }
+    token = rooms.tickets.sign(PURPOSE, fields, lifetime_s)
+    return Grant(token, rooms.clock.now_ms() // 1000 + lifetime_s, f"{rooms.settings.base_url}/xet")
+
+
+def headers(grant: Grant) -> dict[str, str]:
+    return {
+        "X-Xet-Cas-Url": grant.cas_url,
+        "X-Xet-Access-Token": grant.token,
+        "X-Xet-Token-Expiration": str(grant.until_s),
+    }
+
+
+def read_token(rooms: Rooms, request: Request) -> Answer:
+    found = opening.contents(rooms, request)
+    opening.revision(rooms, request, found)
+    return _answer(make(rooms, request.actor, found, "read"))
+
+
+def write_token(rooms: Rooms, request: Request) -> Answer:
+    """The revision may be a branch that does not exist yet, or `None` for a pull request: it is not looked at."""
+    found = opening.repo(rooms, request, "read" if request.flag("create_pr") else "write")
+    if not request.actor.can_write:
+        raise Forbidden("This token may only read; use one with the role 'write'")
+    return _answer(make(rooms, request.actor, found, "write"))
+
+
+def _answer(grant: Grant) -> Answer:
+    shown = {"accessToken": grant.token, "exp": grant.until_s, "casUrl": grant.cas_url}
+    return json(shown, headers={**headers(grant), "Cache-Control": "no-store"})
+
+
+def caller(rooms: Rooms, request: Request, scope: Scope) -> Caller:
+    """Checks the bearer token of a CAS call, and that the right behind it still stands."""
+    token = request.credentials()
+    if not token:
+        raise Unauthenticated("A Xet access token is required")
+    fields = rooms.tickets.read(PURPOSE, token)
+    granted = cast(Scope, fields["scope"])
+    if scope == "write" and granted != "write":
+        raise Forbidden("This Xet token may only read")
+    user_id = int(fields["user"])
+    actor = rooms.accounts.actor_again(user_id, int(fields["token"]) or None) if user_id else NOBODY
+    found = rooms.repos.registry.by_id(int(fields["repo"]))
+    # A pull request may be opened by who only reads: what he uploads is held, and named by nothing but his request.
+    found = rooms.repos.registry.open(actor, found.rid, "read")
+    if scope == "write" and not actor.can_write:
+        raise Forbidden("This token may only read; use one with the role 'write'")
+    rooms.repos.registry.admit_content(actor, found)
+    return Caller(actor, found, granted)

@@ -1,0 +1,217 @@
+"""Repos as things: create, move, settings, duplicate, delete; likes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headwater.accounts.actor import Actor
+from headwater.front.answer import Answer, empty, json
+from headwater.front import opening
+from headwater.front.request import Request
+from headwater.front.rooms import Rooms
+from headwater.ground import names
+from headwater.ground.clock import iso
+from headwater.ground.errors import Conflict, EntryMissing, Forbidden, Invalid
+from headwater.ground.names import RepoId
+from headwater.repos import UNSET, Repo
+
+LIKES_PAGE = 1000
+
+
+def create(rooms: Rooms, request: Request) -> Answer:
+    asked = request.json()
+    rid = _new_id(rooms, request.actor, asked)
+    private = _private(asked)
+    sdk = asked.get("sdk") if rid.type == "space" else None
+    try:
+        made = rooms.repos.registry.create(request.actor, rid, private, sdk)
+    except Conflict as conflict:
+        # the client reads `url` even out of a refusal (exist_ok)
+        conflict.details.setdefault("url", f"{rooms.settings.base_url}{rid.url_path}")
+        raise
+    rooms.jobs.wake()
+    shown = {
+        "url": opening.url(rooms, made.repo),
+        "name": made.repo.rid.full,
+        "id": made.repo.rid.full,
+        "type": made.repo.rid.type,
+        "private": made.repo.private,
+    }
+    warnings = {"X-HF-Warning": f"look-alike; {' '.join(made.warnings)[:500]}"} if made.warnings else None
+    return json(shown, headers=warnings)
+
+
+def _new_id(rooms: Rooms, actor: Actor, asked: dict[str, Any]) -> RepoId:
+    """`name` may be `ns/name`; without an organization it is the caller's own namespace."""
+    name, organization = asked.get("name"), asked.get("organization")
+    if not isinstance(name, str) or not (organization is None or isinstance(organization, str)):
+        raise Invalid("name: text is required; organization: text, if it is given")
+    rid = names.repo_id(names.repo_type(str(asked.get("type") or "model")), name)
+    if organization:
+        return RepoId(rid.type, names.name(organization, "organization"), rid.name)
+    return rid if rid.namespace else RepoId(rid.type, actor.name, rid.name)
+
+
+def _private(asked: dict[str, Any]) -> bool | None:
+    visibility, private = asked.get("visibility"), asked.get("private")
+    if visibility is not None:
+        if visibility not in ("public", "private"):
+            raise Invalid(f"visibility: {str(visibility)[:40]!r} is not public or private")
+        return bool(visibility == "private")
+    if private is not None and not isinstance(private, bool):
+        raise Invalid("private: must be true or false")
+    return private
+
+
+def delete(rooms: Rooms, request: Request) -> Answer:
+    asked = request.json()
+    rooms.repos.registry.delete(request.actor, _new_id(rooms, request.actor, asked))
+    rooms.jobs.wake()
+    return empty()
+
+
+def move(rooms: Rooms, request: Request) -> Answer:
+    asked = request.json()
+    kind = names.repo_type(str(asked.get("type") or "model"))
+    source, target = asked.get("fromRepo"), asked.get("toRepo")
+    if not isinstance(source, str) or not isinstance(target, str):
+        raise Invalid("fromRepo and toRepo: both are required")
+    moved = rooms.repos.registry.move(request.actor, names.repo_id(kind, source), names.repo_id(kind, target))
+    rooms.jobs.wake()
+    return json({"url": opening.url(rooms, moved), "name": moved.rid.full, "id": moved.rid.full})
+
+
+def settings(rooms: Rooms, request: Request) -> Answer:
+    found = opening.repo(rooms, request, "admin")
+    asked = request.json()
+    gated: Any = asked.get("gated", UNSET)
+    if gated is not UNSET:
+        if gated not in ("auto", "manual", False, None):
+            raise Invalid(f"gated: {str(gated)[:40]!r} is not auto, manual or false")
+        gated = gated or None
+    changed = rooms.repos.registry.update(request.actor, found, _private(asked), gated)
+    rooms.jobs.wake()
+    return json({"private": changed.private, "gated": changed.gated or False, "visibility": visibility(changed)})
+
+
+def visibility(found: Repo) -> str:
+    return "private" if found.private else "public"
+
+
+def duplicate(rooms: Rooms, request: Request) -> Answer:
+    source = opening.contents(rooms, request)
+    asked = request.json()
+    name = asked.get("repository") or f"{request.actor.name}/{source.rid.name}"
+    if not isinstance(name, str):
+        raise Invalid("repository: the new repo's id is required")
+    target = names.repo_id(source.rid.type, name)
+    if target.namespace is None:
+        target = RepoId(target.type, request.actor.name, target.name)
+    private = _private(asked)
+    made = rooms.repos.duplicate(request.actor, source, target, source.private if private is None else private)
+    rooms.jobs.wake()
+    return json({"url": opening.url(rooms, made), "id": made.rid.full, "filesCopyPending": False})
+
+
+def like(rooms: Rooms, request: Request) -> Answer:
+    """By a person in a browser; the Hub refuses likes by token, and so do we."""
+    found = opening.repo(rooms, request)
+    if request.actor.token_role is not None:
+        raise Forbidden("Likes are given on the repo's page, not by token")
+    rooms.repos.likes.like(request.actor, found)
+    return empty()
+
+
+def unlike(rooms: Rooms, request: Request) -> Answer:
+    rooms.repos.likes.unlike(request.actor, opening.repo(rooms, request))
+    return empty()
+
+
+def likers(rooms: Rooms, request: Request) -> Answer:
+    found = opening.repo(rooms, request)
+    after = request.number("cursor", 0, 1 << 60) if request.arg("cursor") else 0
+    limit = request.number("limit", LIKES_PAGE, LIKES_PAGE)
+    page = rooms.repos.likes.likers(found, after, limit)
+    return json(
+        [
+            {"user": one.name, "fullname": one.fullname, "avatarUrl": "", "type": "user", "likedAt": iso(one.at_ms)}
+            for one in page
+        ],
+        headers=opening.next_link(request, str(page[-1].user_id)) if len(page) == limit else None,
+    )
+
+
+def likes_of(rooms: Rooms, request: Request) -> Answer:
+    user = rooms.accounts.namespace(request.params["user"])
+    if user.kind != "user":
+        raise EntryMissing(user.name, text=f"User not found: {user.name!r}")
+    page = rooms.repos.likes.likes_of(request.actor, user.id, 0, LIKES_PAGE)
+    return json(
+        [
+            {"createdAt": iso(one.at_ms), "repo": {"name": one.repo.rid.full, "type": one.repo.rid.type}}
+            for one in page
+        ]
+    )
+
+
+def auth_check(rooms: Rooms, request: Request) -> Answer:
+    opening.contents(rooms, request)
+    return empty()
+
+
+def auth_check_write(rooms: Rooms, request: Request) -> Answer:
+    opening.repo(rooms, request, "write")
+    return empty()
+
+
+def lfs_files(rooms: Rooms, request: Request) -> Answer:
+    found = opening.repo(rooms, request, "write")
+    limit = request.number("limit", LIKES_PAGE, LIKES_PAGE)
+    page = rooms.repos.holds.lfs_files(found.id, request.arg("cursor"), limit)
+    return json(
+        [
+            {
+                "fileOid": one.sha256,
+                "filename": one.path,
+                "oid": one.sha256,
+                "pushedAt": iso(one.held_ms),
+                "size": one.size_bytes,
+                "ref": "refs/heads/main",
+            }
+            for one in page
+        ],
+        headers=opening.next_link(request, page[-1].sha256) if len(page) == limit else None,
+    )
+
+
+def lfs_files_delete(rooms: Rooms, request: Request) -> Answer:
+    found = opening.repo(rooms, request, "admin")
+    deletions = request.json().get("deletions")
+    listed = deletions.get("sha") if isinstance(deletions, dict) else None
+    if not isinstance(listed, list) or not all(isinstance(oid, str) for oid in listed):
+        raise Invalid("deletions: {sha: [...], rewriteHistory: true or false} is required")
+    rewrite = deletions.get("rewriteHistory") is True if isinstance(deletions, dict) else False
+    rooms.repos.forget_files(request.actor, found, [names.sha256(oid) for oid in listed], rewrite_history=rewrite)
+    rooms.jobs.wake()
+    return empty()
+
+
+def lfs_files_duplicate(rooms: Rooms, request: Request) -> Answer:
+    """Lets another repo of the caller's hold files of this one: the server side of a copy across repos."""
+    source = opening.contents(rooms, request)
+    asked = request.json()
+    target, files = asked.get("target"), asked.get("files")
+    if not isinstance(target, dict) or not isinstance(files, list) or len(files) > LIKES_PAGE:
+        raise Invalid(f"target: {{type, name}} and files: at most {LIKES_PAGE} of {{sha256, xetHash, filename}}")
+    rid = names.repo_id(names.repo_type(str(target.get("type") or "model")), str(target.get("name")))
+    to = rooms.repos.registry.open(request.actor, rid, "write")
+    failed: list[dict[str, str]] = []
+    wanted: list[names.Sha256] = []
+    for file in files:
+        oid = names.sha256(str(file.get("sha256") if isinstance(file, dict) else ""))
+        if rooms.repos.holds.has(source.id, oid):
+            wanted.append(oid)
+        else:
+            failed.append({"sha256": oid, "error": f"{source.rid.full} has no such file"})
+    rooms.repos.holds.hold(to.id, wanted)
+    return json({"failed": failed})

@@ -1,0 +1,105 @@
+"""A file by name: the hottest route. HEAD for metadata, GET with ranges; announces Xet on every LFS file."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from headwater.catalog.counts import is_download
+from headwater.front import blobs, body, opening
+from headwater.front.answer import Answer, json
+from headwater.front.request import Request
+from headwater.front.rooms import Rooms
+from headwater.ground.errors import EntryMissing
+from headwater.ground.names import CommitId
+from headwater.repos import Entry, Repo
+from headwater.store import Blob
+
+# What a browser may show by itself; everything else, HTML and SVG above all, is text or bytes (T50).
+_SHOWN = {
+    "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp",
+    "mp4": "video/mp4", "webm": "video/webm", "mp3": "audio/mpeg", "wav": "audio/wav", "ogg": "audio/ogg",
+    "flac": "audio/flac", "json": "application/json",
+}  # fmt: skip
+_TEXT = frozenset(
+    "txt md py js ts css csv tsv yaml yml toml cfg ini sh xml html htm svg xhtml jsonl rst tex c h cpp rs go java "
+    "jinja model gitattributes gitignore".split()
+)
+FILEINFO = "application/vnd.xet-fileinfo+json"  # what huggingface.js asks for before it downloads
+
+
+def get(rooms: Rooms, request: Request) -> Answer:
+    found = opening.contents(rooms, request)
+    commit = opening.revision(rooms, request, found)
+    path = opening.path(request)
+    entry = rooms.repos.tree.entry(found, commit, path)
+    if entry.kind == "directory":
+        raise EntryMissing(path, commit)
+    count(rooms, request, found, entry)
+    answer = Answer(headers=_headers(rooms, found, commit, entry))
+    if entry.kind in ("symlink", "submodule"):
+        # never followed: a link is served as the text it is (T48)
+        data = rooms.repos.tree.read_inline(found, entry) if entry.kind == "symlink" else entry.oid.encode()
+        return body.ranged(answer, len(data), lambda start, stop: [data[start:stop]], request.headers, request.id)
+    if entry.sha256 is None:
+        if request.method == "HEAD":
+            return body.ranged(answer, entry.size, lambda start, stop: [], request.headers, request.id)
+        data = rooms.repos.tree.read_inline(found, entry)
+        return body.ranged(answer, len(data), lambda start, stop: [data[start:stop]], request.headers, request.id)
+    blob = rooms.store.blob(entry.sha256)
+    _announce_xet(answer, rooms, found, commit, blob)
+    if FILEINFO in request.headers.get("accept", ""):
+        return _file_info(answer, rooms, found, commit, blob)
+    return blobs.answer(rooms, answer, blob, request)
+
+
+def _headers(rooms: Rooms, found: Repo, commit: CommitId, entry: Entry) -> dict[str, str]:
+    name = entry.path.rsplit("/", 1)[-1]
+    suffix = name.rsplit(".", 1)[-1].lower() if "." in name else ""
+    kind = _SHOWN.get(suffix) or ("text/plain; charset=utf-8" if suffix in _TEXT else "application/octet-stream")
+    etag = entry.sha256 or entry.oid
+    plain = "".join(c if 32 <= ord(c) < 127 and c not in '"\\' else "_" for c in name)
+    shown = "inline" if suffix in _SHOWN or suffix in _TEXT else "attachment"
+    headers = {
+        "X-Repo-Commit": commit,
+        "ETag": f'"{etag}"',
+        "Content-Type": kind,
+        "Content-Disposition": f"{shown}; filename*=UTF-8''{quote(name, safe='')}; filename=\"{plain}\";",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Cache-Control": "private, no-cache" if found.private else "no-cache",
+        "Vary": "Authorization, Cookie",
+        "Access-Control-Expose-Headers": "X-Repo-Commit, X-Linked-Size, X-Linked-Etag, X-Xet-Hash, ETag, Link",
+    }
+    if entry.sha256 is not None:
+        headers["X-Linked-Etag"] = f'"{etag}"'
+        headers["X-Linked-Size"] = str(entry.size)
+    return headers
+
+
+def _announce_xet(answer: Answer, rooms: Rooms, found: Repo, commit: CommitId, blob: Blob) -> None:
+    token = f"{rooms.settings.base_url}{found.rid.api_path}/xet-read-token/{commit}"
+    reconstruction = f"{rooms.settings.base_url}/xet/v1/reconstructions/{blob.xet_hash}"
+    answer.headers["X-Xet-Hash"] = blob.xet_hash
+    answer.headers["X-Xet-Refresh-Route"] = token
+    answer.headers["Link"] = f'<{token}>; rel="xet-auth", <{reconstruction}>; rel="xet-reconstruction-info"'
+
+
+def _file_info(answer: Answer, rooms: Rooms, found: Repo, commit: CommitId, blob: Blob) -> Answer:
+    token = f"{rooms.settings.base_url}{found.rid.api_path}/xet-read-token/{commit}"
+    about = json(
+        {
+            "hash": blob.xet_hash,
+            "refreshUrl": token,
+            "reconstructionUrl": f"{rooms.settings.base_url}/xet/v1/reconstructions/{blob.xet_hash}",
+            "etag": answer.headers["ETag"],
+            "size": blob.size,
+        }
+    )
+    about.headers = {**answer.headers, "Content-Type": f"{FILEINFO}; charset=utf-8"}
+    return about
+
+
+def count(rooms: Rooms, request: Request, found: Repo, entry: Entry) -> None:
+    """Notes a download by the Hub's rules; in memory, never in the way of the answer."""
+    if is_download(found.rid.type, entry.path, marked=request.headers.get("x-hf-download-counter") == "1"):
+        rooms.counts.note(found.id, request.client)
+

@@ -1,0 +1,223 @@
+"""Git LFS: batch, upload (whole or in parts), verify. Locks are not offered; git-lfs does without.
+
+Every href is a signed ticket bound to repo, oid, size, purpose and time: a PUT carries no Authorization (T43). Source:
+git-lfs `docs/api/batch.md`, `basic-transfers.md`; the multipart shape is huggingface_hub's `lfs.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headwater.accounts.actor import Actor
+from headwater.front import blobs, body, grants, opening
+from headwater.front.answer import Answer, json
+from headwater.front.request import Request
+from headwater.front.rooms import Rooms
+from headwater.ground import names
+from headwater.ground.errors import Forbidden, Invalid, TooMuch
+from headwater.ground.names import Sha256
+from headwater.repos import Repo
+
+MEDIA_TYPE = "application/vnd.git-lfs+json"
+PARTS_MAX = 10_000  # as S3 has it; a part grows with the file
+
+
+def batch(rooms: Rooms, request: Request) -> Answer:
+    asked = request.json()
+    operation = asked.get("operation")
+    if operation not in ("upload", "download"):
+        raise Invalid("operation: must be upload or download", status=422)
+    found = (
+        opening.repo(rooms, request, "write") if operation == "upload" else opening.contents(rooms, request)
+    )
+    if asked.get("hash_algo", "sha256") != "sha256":
+        raise Invalid("hash_algo: only sha256 is offered", status=409)
+    objects = asked.get("objects")
+    if not isinstance(objects, list):
+        raise Invalid("objects: a list is required", status=422)
+    if len(objects) > rooms.settings.lfs_batch_max:
+        raise TooMuch(f"{len(objects)} objects in one batch; at most {rooms.settings.lfs_batch_max} (setting lfs_batch_max)")
+    offered = [str(name) for name in asked.get("transfers") or ["basic"]]
+    wanted = [_object(one) for one in objects]
+    if operation == "download":
+        shown, transfer = [_download(rooms, found, oid, size) for oid, size in wanted], "basic"
+    else:
+        for oid, size in wanted:
+            rooms.store.check_size(size)
+        transfer = _transfer(rooms, offered, wanted)
+        present = rooms.repos.holds.hold_if_readable(request.actor, found.id, [oid for oid, _ in wanted])
+        shown = [
+            _upload(rooms, request.actor, found, oid, size, transfer, present=oid in present) for oid, size in wanted
+        ]
+    answer = json({"transfer": transfer, "objects": shown, "hash_algo": "sha256"})
+    answer.headers["Content-Type"] = MEDIA_TYPE
+    return answer
+
+
+def _object(one: Any) -> tuple[Sha256, int]:
+    if not isinstance(one, dict) or not isinstance(one.get("oid"), str):
+        raise Invalid("objects: each needs oid and size", status=422)
+    size = one.get("size")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise Invalid(f"objects: the size of {one['oid'][:80]!r} is not a whole number of bytes", status=422)
+    return names.sha256(one["oid"]), size
+
+
+def _transfer(rooms: Rooms, offered: list[str], wanted: list[tuple[Sha256, int]]) -> str:
+    """Xet where the client offers it (huggingface_hub 0.36 to 1.19); parts for large files; else one PUT."""
+    if "xet" in offered:
+        return "xet"
+    if "multipart" in offered and any(size > rooms.settings.lfs_part_size for _, size in wanted):
+        return "multipart"
+    return "basic"
+
+
+def _download(rooms: Rooms, found: Repo, oid: Sha256, size: int) -> dict[str, Any]:
+    held = rooms.repos.holds.sizes(found.id, [oid]).get(oid)
+    if held is None:
+        return {"oid": oid, "size": size, "error": {"code": 404, "message": f"{oid} is not in this repo"}}
+    ticket = rooms.tickets.sign("lfs-get", {"repo": found.id, "oid": oid}, rooms.settings.signed_url_s)
+    href = f"{rooms.settings.base_url}/lfs/{oid}?ticket={ticket}"
+    return {
+        "oid": oid,
+        "size": held,
+        "authenticated": True,
+        "actions": {"download": {"href": href, "expires_in": rooms.settings.signed_url_s}},
+    }
+
+
+def _upload(
+    rooms: Rooms, actor: Actor, found: Repo, oid: Sha256, size: int, transfer: str, *, present: bool
+) -> dict[str, Any]:
+    if present:
+        held = rooms.repos.holds.sizes(found.id, [oid]).get(oid)
+        if held is not None and held != size:
+            message = f"{oid} has {held} bytes, not {size}"
+            return {"oid": oid, "size": size, "error": {"code": 422, "message": message}}
+        return {"oid": oid, "size": size}
+    if transfer == "xet":
+        return {"oid": oid, "size": size, "actions": {"upload": _xet_action(rooms, actor, found)}}
+    fields: dict[str, str | int] = {"repo": found.id, "oid": oid, "size": size, "user": actor.user_id or 0}
+    fields["token"] = actor.token_id or 0
+    ticket = rooms.tickets.sign("lfs-put", fields, rooms.settings.signed_url_s)
+    base = f"{rooms.settings.base_url}/lfs/{oid}"
+    action: dict[str, Any] = {"href": f"{base}?ticket={ticket}", "header": {}, "expires_in": rooms.settings.signed_url_s}
+    if transfer == "multipart" and size > rooms.settings.lfs_part_size:
+        part_size = max(rooms.settings.lfs_part_size, -(-size // PARTS_MAX))
+        upload = rooms.uploads.begin(oid, size, part_size)
+        fields["upload"] = upload
+        ticket = rooms.tickets.sign("lfs-put", fields, rooms.settings.signed_url_s)
+        action["href"] = f"{base}/complete?ticket={ticket}"
+        action["header"] = {"chunk_size": str(part_size)} | {
+            str(number): f"{base}/part/{number}?ticket={ticket}" for number in range(1, -(-size // part_size) + 1)
+        }
+    verify = f"{rooms.settings.base_url}{found.rid.url_path}.git/info/lfs/objects/verify"
+    return {"oid": oid, "size": size, "authenticated": True, "actions": {"upload": action, "verify": {"href": verify}}}
+
+
+def _xet_action(rooms: Rooms, actor: Actor, found: Repo) -> dict[str, Any]:
+    grant = grants.make(rooms, actor, found, "write")
+    return {
+        "href": f"{rooms.settings.base_url}{found.rid.api_path}/xet-write-token/main",
+        "header": {**grants.headers(grant), "X-Xet-Session-Id": rooms.clock.token(13)},
+        "expires_in": rooms.settings.xet_token_s,
+    }
+
+
+def _ticket(rooms: Rooms, request: Request, purpose: str) -> dict[str, str | int]:
+    fields = rooms.tickets.read(purpose, request.arg("ticket"))
+    if fields["oid"] != request.params["oid"]:
+        raise Forbidden("This upload address is for another file")
+    if purpose == "lfs-put":
+        # the right may have gone since the address was signed (T37)
+        actor = rooms.accounts.actor_again(int(fields["user"]), int(fields["token"]) or None)
+        found = rooms.repos.registry.by_id(int(fields["repo"]))
+        rooms.repos.registry.open(actor, found.rid, "write")
+    return fields
+
+
+class _Put:
+    """One whole file on its way in."""
+
+    def __init__(self, rooms: Rooms, repo_id: int, oid: Sha256, size: int) -> None:
+        self._rooms, self._repo_id, self._oid = rooms, repo_id, oid
+        self._sink = rooms.store.sink(oid, size)
+
+    def write(self, data: bytes) -> None:
+        self._sink.write(data)
+
+    def finish(self) -> Answer:
+        blob = self._sink.land()
+        self._rooms.repos.holds.hold(self._repo_id, [self._oid])
+        return Answer(200, {"ETag": f'"{blob.sha256}"'})
+
+    def abort(self) -> None:
+        self._sink.abort()
+
+
+def put(rooms: Rooms, request: Request) -> body.Sink:
+    fields = _ticket(rooms, request, "lfs-put")
+    size = int(fields["size"])
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) != size:
+        raise Invalid(f"The body has {declared} bytes, {size} were announced. Nothing was stored.")
+    return _Put(rooms, int(fields["repo"]), names.sha256(str(fields["oid"])), size)
+
+
+def put_part(rooms: Rooms, request: Request) -> body.Sink:
+    fields = _ticket(rooms, request, "lfs-put")
+    number = request.params["number"]
+    if "upload" not in fields or not number.isdigit() or len(number) > 5:
+        raise Invalid(f"part: {number[:20]!r} is not a part of this upload")
+    return _PartPut(rooms, str(fields["upload"]), int(number))
+
+
+class _PartPut:
+    def __init__(self, rooms: Rooms, upload: str, number: int) -> None:
+        self._sink = rooms.uploads.part(upload, number)
+
+    def write(self, data: bytes) -> None:
+        self._sink.write(data)
+
+    def finish(self) -> Answer:
+        return Answer(200, {"ETag": f'"{self._sink.land()}"'})
+
+    def abort(self) -> None:
+        self._sink.abort()
+
+
+def complete(rooms: Rooms, request: Request) -> Answer:
+    """Joins the parts, hashing; only then does the file exist."""
+    fields = _ticket(rooms, request, "lfs-put")
+    if "upload" not in fields:
+        raise Invalid("This upload has no parts")
+    asked = request.json()
+    parts = asked.get("parts")
+    etags: dict[int, str] = {}
+    for part in parts if isinstance(parts, list) else []:
+        if isinstance(part, dict) and isinstance(part.get("partNumber"), int):
+            etags[part["partNumber"]] = str(part.get("etag", "")).strip('"')
+    rooms.uploads.complete(str(fields["upload"]), etags)
+    rooms.repos.holds.hold(int(fields["repo"]), [names.sha256(str(fields["oid"]))])
+    return json({"oid": fields["oid"], "size": fields["size"]})
+
+
+def get(rooms: Rooms, request: Request) -> Answer:
+    fields = _ticket(rooms, request, "lfs-get")
+    oid = names.sha256(str(fields["oid"]))
+    found = rooms.repos.registry.by_id(int(fields["repo"]))
+    if not rooms.repos.holds.has(found.id, oid):
+        raise Forbidden("This download address is no longer good")
+    answer = Answer(headers={"ETag": f'"{oid}"', "Content-Type": "application/octet-stream"})
+    return blobs.answer(rooms, answer, rooms.store.blob(oid), request)
+
+
+def verify(rooms: Rooms, request: Request) -> Answer:
+    found = opening.repo(rooms, request, "write")
+    oid, size = _object(request.json())
+    held = rooms.repos.holds.sizes(found.id, [oid]).get(oid)
+    if held is None:
+        raise Invalid(f"{oid} was not uploaded to this repo", status=404)
+    if held != size:
+        raise Invalid(f"{oid} has {held} bytes, not {size}", status=422)
+    return json({"oid": oid, "size": held})

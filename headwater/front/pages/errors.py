@@ -1,0 +1,56 @@
+"""Errors as pages, for browsers."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from headwater.front.answer import Answer
+from headwater.front.pages import frame, render
+from headwater.front.pages.present import ErrorPage
+from headwater.front.request import Request
+from headwater.front.rooms import Rooms
+from headwater.ground.errors import Forbidden, Gated, HeadwaterError, RepoMissing, Unauthenticated
+from headwater.ground.log import redact
+from headwater.repos import Moved
+
+_TITLES = {
+    400: "That can't be right",
+    403: "Not for you",
+    404: "Not here",
+    405: "Not like that",
+    409: "Already there",
+    413: "Too much",
+    429: "Too fast",
+    500: "Something broke here",
+    503: "Not just now",
+    507: "No room left",
+}
+_TEXTS = {
+    RepoMissing: "There is no such repo, or none that you may see.",
+}
+
+
+def error_page(rooms: Rooms, request: Request, answer: Answer, error: HeadwaterError) -> Answer:
+    """What a browser gets instead of the JSON of `answer`; its headers stay, but for the one that opens a dialog.
+
+    The Hub's rule "401 for whoever has no token" is for tools: a page says 404 or 403 and offers to sign in.
+    """
+    if isinstance(error, Moved):
+        return frame.see(rooms, error.new.url_path, 307)
+    if answer.status < 400:
+        return answer
+    site = frame.site(rooms, request)
+    if isinstance(error, Unauthenticated) and not request.actor.signed_in and request.method == "GET":
+        return frame.see(rooms, f"/login?{urlencode({'next': site.here})}")
+    status = error.status
+    page = ErrorPage(
+        status=status,
+        title=_TITLES.get(status, "That did not work"),
+        text=_TEXTS.get(type(error)) or redact(error.text),
+        request_id=request.id if status >= 500 else "",
+        offer_sign_in=not request.actor.signed_in and isinstance(error, RepoMissing | Gated | Forbidden),
+    )
+    kept = {name: value for name, value in answer.headers.items() if name not in ("WWW-Authenticate", "Content-Type")}
+    made = frame.shown(render.render_error(site, page), status, kept)
+    made.cookies = answer.cookies
+    return made

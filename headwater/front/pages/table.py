@@ -1,0 +1,73 @@
+"""The pages' part of the route table; `front/routes.py` appends it."""
+
+from __future__ import annotations
+
+from headwater.front.answer import Answer
+from headwater.front.pages import account, assets, browse, documents, repository
+from headwater.front.request import Request
+from headwater.front.rooms import Rooms
+from headwater.front.router import BodyKind, Handler, Route
+from headwater.ground.names import RepoType
+
+_PREFIXES: dict[RepoType, str] = {"model": "", "dataset": "datasets/", "space": "spaces/"}
+
+
+def _page(method: str, pattern: str, handler: Handler, does: str, *, needs: str = "", body: BodyKind = "none") -> Route:
+    return Route(method, pattern, handler, does, body, "actor", needs)
+
+
+def _of_kind(handler: Handler, kind: RepoType) -> Handler:
+    """The handler, told which type the address stands for."""
+
+    def told(rooms: Rooms, request: Request) -> Answer:
+        request.params["type"] = kind
+        made: Answer = handler(rooms, request)
+        return made
+
+    told.__name__, told.__module__ = handler.__name__, handler.__module__
+    return told
+
+
+def _of_repo(rest: str, handler: Handler, does: str) -> list[Route]:
+    """A page below a repo's own address. `/{name}` alone may also be a person's: `browse.namespace` decides."""
+    return [
+        Route("GET", f"/{prefix}{repo}{rest}", _of_kind(handler, kind), does, needs="read")
+        for kind, prefix in _PREFIXES.items()
+        for repo in ("{ns}/{name}", "{name}")
+        if rest or prefix or "/" in repo
+    ]
+
+
+PAGES: list[Route] = [
+    _page("GET", "/", _of_kind(browse.listing, "model"), "Home: the models"),
+    _page("GET", "/models", _of_kind(browse.listing, "model"), "The models, with search, filters and order"),
+    _page("GET", "/datasets", _of_kind(browse.listing, "dataset"), "The data sets"),
+    _page("GET", "/spaces", _of_kind(browse.listing, "space"), "The spaces"),
+    _page("GET", "/{name}", browse.namespace, "A person, an organization, or a repo without a namespace"),
+    *_of_repo("", repository.card, "A repo: its card and how to use it"),
+    *_of_repo("/tree/{rev}", repository.files, "The files of a revision"),
+    *_of_repo("/tree/{rev}/{path*}", repository.files, "The files of a folder"),
+    *_of_repo("/blob/{rev}/{path*}", repository.file, "One file: its text, its tensors, or where to get it"),
+    *_of_repo("/commits/{rev}", repository.commits, "The history of a revision"),
+    *_of_repo("/commit/{rev}", repository.commit, "Leads to the files of a commit"),
+    _page("GET", "/login", account.sign_in_page, "The sign-in form"),
+    _page("POST", "/login", account.sign_in, "Sign in by password", body="json"),
+    _page("GET", "/login/link/{secret}", account.link_page, "Asks before a one-time link is used up"),
+    _page("POST", "/login/link", account.sign_in_by_link, "Sign in by a one-time link", body="json"),
+    _page("POST", "/logout", account.sign_out, "Sign out", body="json"),
+    _page("GET", "/settings/tokens", account.tokens_page, "One's access tokens", needs="signed-in"),
+    _page("POST", "/settings/tokens", account.create_token, "Make an access token", needs="signed-in", body="json"),
+    _page(
+        "POST",
+        "/settings/tokens/revoke",
+        account.revoke_token,
+        "Revoke an access token",
+        needs="signed-in",
+        body="json",
+    ),
+    _page("GET", "/new", account.new_repo_page, "The form for a new repo", needs="signed-in"),
+    _page("POST", "/new", account.create_repo, "Make a repo", needs="signed-in", body="json"),
+    _page("GET", "/docs", documents.get, "The documentation"),
+    _page("GET", "/docs/{path*}", documents.get, "A page of the documentation"),
+    Route("GET", "/static/{file}", assets.get, "A stylesheet, script or image of the pages", auth="open"),
+]

@@ -1,0 +1,1 @@
+"""Xet CAS: tokens, grants, xorbs, shards, reconstructions, signed ranges, dedup answers; aliases of old clients."""

@@ -1,0 +1,61 @@
+"""Structured lines with the request's id and no secrets.
+
+Redaction is by shape, at the last moment, over every value of every line: a token that some library puts into its
+error text is caught as well as one of our own (T45).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+_SECRETS = re.compile(
+    r"(hf_[A-Za-z0-9]{8,})"
+    r"|((?<=Bearer )[^\s\"']+|(?<=Basic )[^\s\"']+|(?<=bearer )[^\s\"']+|(?<=basic )[^\s\"']+)"
+    r"|((?<=[?&]sig=)[^&\s\"']+|(?<=[?&]token=)[^&\s\"']+|(?<=[?&]key=)[^&\s\"']+)"
+    r"|((?<=headwater_session=)[^;\s\"']+)"
+    r"|((?<=://)[^/@\s\"']+(?=@))"
+)
+REDACTED = "***"
+TEXT_MAX = 4000  # of one value; a hostile name must not fill the disk
+
+
+def redact(text: str) -> str:
+    """`text` without tokens, signatures, cookies and credentials in URLs; control characters made visible."""
+    shown = _SECRETS.sub(REDACTED, text[:TEXT_MAX])
+    return shown if shown.isprintable() else "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in shown)
+
+
+def _redact_all(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in line.items():
+        if isinstance(value, str):
+            line[name] = redact(value)
+        elif not isinstance(value, int | float | bool | None):
+            line[name] = redact(repr(value))
+    return line
+
+
+def configure(level: str, as_json: bool) -> None:
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _redact_all,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

@@ -1,0 +1,321 @@
+"""Holds: which repo may read which blob and which xorb; and so which bytes nobody needs any more.
+
+A blob belongs to nobody: the same bytes may be held by many repos. A hold is made only by whoever showed that he has
+the bytes (by sending them, or by reading them in a repo that he sees), never by whoever merely names their SHA-256
+(T17). It is *pending* until a commit names it, and then stays as long as the repo does, since history is never lost.
+
+Refuses to know: how bytes are kept, what a commit is, and HTTP. Every question here is answered by SQL alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.sql import false, true
+
+from headwater.accounts.actor import Actor, visible
+from headwater.ground.clock import Clock
+from headwater.ground.db import Database
+from headwater.ground.errors import Invalid
+from headwater.ground.names import Sha256
+from headwater.repos.tables import hold, repo, xorb_hold
+from headwater.store.tables import blob, blob_xorb, xorb
+
+BATCH = 500  # names in one statement: far below SQLite's 32,766 variables
+NAMED_MAX = 100  # missing objects listed in one error; the rest is counted
+PAGE_MAX = 1000  # rows of one page, so that no answer grows with the repo
+
+_Name = TypeVar("_Name", bound=str)
+
+
+@dataclass(frozen=True, slots=True)
+class LfsFile:
+    """A blob that a repo holds: `path` is the last one it was committed under; pending ones have none."""
+
+    sha256: Sha256
+    path: str
+    size_bytes: int
+    held_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    repo_id: int
+    sha256: Sha256
+    held_ms: int
+
+
+def missing_objects(missing: Sequence[str]) -> Invalid:
+    """The refusal of a commit or push that names objects its repo does not hold; every OID is listed (T16)."""
+    more = f" and {len(missing) - NAMED_MAX} more" if len(missing) > NAMED_MAX else ""
+    return Invalid(
+        "LFS pointer pointed to a file that does not exist in this repo; upload these objects first: "
+        + ", ".join(missing[:NAMED_MAX])
+        + more,
+        status=422,
+        missing=list(missing[:NAMED_MAX]),
+    )
+
+
+_FRESH = insert(hold).from_select(
+    ["repo_id", "sha256", "path", "committed", "held_ms"],
+    # Only of a live repo: an upload that outlives its repo must not keep bytes for ever.
+    select(repo.c.id, blob.c.sha256, literal(""), false(), bindparam("now", type_=hold.c.held_ms.type))
+    .join_from(repo, blob, true())
+    .where(
+        repo.c.id == bindparam("repo"), repo.c.state == "live", blob.c.sha256.in_(bindparam("names", expanding=True))
+    ),
+)
+# A second upload of the same bytes starts the grace period anew.
+_HOLD = _FRESH.on_conflict_do_update(
+    index_elements=[hold.c.repo_id, hold.c.sha256],
+    set_={"held_ms": _FRESH.excluded.held_ms},
+    where=hold.c.committed.is_(False),
+)
+_SIZES = select(hold.c.sha256, blob.c.size).join_from(hold, blob, hold.c.sha256 == blob.c.sha256).where(
+    hold.c.repo_id == bindparam("repo"), hold.c.sha256.in_(bindparam("names", expanding=True))
+)  # fmt: skip
+_HAS = select(literal(1)).where(hold.c.repo_id == bindparam("repo"), hold.c.sha256 == bindparam("name"))
+_COMMIT = (
+    update(hold)
+    .where(hold.c.repo_id == bindparam("of_repo"), hold.c.sha256 == bindparam("of_name"))
+    .values(committed=True, path=bindparam("at_path"))
+)
+_KNOWN = select(blob.c.sha256).where(blob.c.sha256.in_(bindparam("names", expanding=True)))
+_FRESH_XORBS = insert(xorb_hold).from_select(
+    ["repo_id", "xorb", "held_ms"],
+    select(repo.c.id, xorb.c.hash, bindparam("now", type_=xorb_hold.c.held_ms.type))
+    .join_from(repo, xorb, true())
+    .where(repo.c.id == bindparam("repo"), repo.c.state == "live", xorb.c.hash.in_(bindparam("names", expanding=True))),
+)
+_HOLD_XORBS = _FRESH_XORBS.on_conflict_do_update(
+    index_elements=[xorb_hold.c.repo_id, xorb_hold.c.xorb], set_={"held_ms": _FRESH_XORBS.excluded.held_ms}
+)
+
+
+class Holds:
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+
+    # A repo's own blobs
+
+    def hold(self, repo_id: int, names: Iterable[Sha256]) -> None:
+        """The repo may name these blobs in a commit from now on; who calls this has seen the bytes arrive."""
+        with self._db.write() as connection:
+            self.hold_in(connection, repo_id, names)
+
+    def hold_in(self, connection: Connection, repo_id: int, names: Iterable[Sha256]) -> None:
+        """`hold` inside the caller's transaction. A name that is no blob is a 422."""
+        now_ms = self._clock.now_ms()
+        for batch in _batches(names):
+            known = set(connection.execute(_KNOWN, {"names": batch}).scalars())
+            if len(known) < len(set(batch)):
+                raise missing_objects(sorted(set(batch) - known))
+            connection.execute(_HOLD, {"repo": repo_id, "names": batch, "now": now_ms})
+
+    def has(self, repo_id: int, name: Sha256) -> bool:
+        with self._db.read() as connection:
+            return connection.execute(_HAS, {"repo": repo_id, "name": name}).first() is not None
+
+    def sizes(self, repo_id: int, names: Iterable[Sha256]) -> dict[Sha256, int]:
+        """Of those the repo holds, pending or not: name -> size in bytes. What is absent is not held."""
+        found: dict[Sha256, int] = {}
+        with self._db.read() as connection:
+            for batch in _batches(names):
+                rows = connection.execute(_SIZES, {"repo": repo_id, "names": batch})
+                found.update((Sha256(row.sha256), row.size) for row in rows)
+        return found
+
+    def commit(self, connection: Connection, repo_id: int, paths: Mapping[Sha256, str]) -> None:
+        """Marks holds as named by a commit, inside the durable transaction that comes before the ref moves.
+
+        Before and not after: a crash in between leaves bytes that nobody needs, never a commit without its bytes.
+        A hold that expired since it was looked up is a 422, and the caller's transaction is undone.
+        """
+        missing = [
+            name
+            for name, path in paths.items()
+            if connection.execute(_COMMIT, {"of_repo": repo_id, "of_name": name, "at_path": path}).rowcount == 0
+        ]
+        if missing:
+            raise missing_objects(missing)
+
+    def lfs_files(self, repo_id: int, after: str = "", limit: int = PAGE_MAX) -> list[LfsFile]:
+        """Committed blobs of the repo in order of their names, after `after`."""
+        asked = (
+            select(hold.c.sha256, hold.c.path, hold.c.held_ms, blob.c.size)
+            .join_from(hold, blob, hold.c.sha256 == blob.c.sha256)
+            .where(hold.c.repo_id == repo_id, hold.c.committed.is_(True), hold.c.sha256 > after)
+            .order_by(hold.c.sha256)
+            .limit(min(limit, PAGE_MAX))
+        )
+        with self._db.read() as connection:
+            return [LfsFile(Sha256(r.sha256), r.path, r.size, r.held_ms) for r in connection.execute(asked)]
+
+    # Other repos' blobs
+
+    def readable(self, actor: Actor, name: Sha256) -> bool:
+        """Whether some repo that this actor may read has the blob in its history."""
+        with self._db.read() as connection:
+            return bool(self._readable(connection, actor, [name]))
+
+    def hold_if_readable(self, actor: Actor, repo_id: int, names: Iterable[Sha256]) -> set[Sha256]:
+        """Lets the repo hold those that the actor can read elsewhere anyway; returns the ones it now holds.
+
+        For the others the caller answers as if they did not exist: he must send the bytes (T17).
+        """
+        held: set[Sha256] = set()
+        with self._db.write() as connection:
+            for batch in _batches(names):
+                found = self._readable(connection, actor, batch)
+                self.hold_in(connection, repo_id, sorted(found))
+                rows = connection.execute(_SIZES, {"repo": repo_id, "names": batch})
+                held.update(Sha256(row.sha256) for row in rows)
+        return held
+
+    def _readable(self, connection: Connection, actor: Actor, names: Sequence[Sha256]) -> set[Sha256]:
+        asked = (
+            select(hold.c.sha256)
+            .join_from(hold, repo, hold.c.repo_id == repo.c.id)
+            .where(hold.c.sha256.in_(names), hold.c.committed.is_(True), contents_visible(actor))
+            .distinct()
+        )
+        return {Sha256(row.sha256) for row in connection.execute(asked)}
+
+    # Xorbs
+
+    def hold_xorbs(self, repo_id: int, hashes: Iterable[str]) -> None:
+        """The repo's writers may build files from these xorbs, since one of them sent them here."""
+        with self._db.write() as connection:
+            self.hold_xorbs_in(connection, repo_id, hashes)
+
+    def hold_xorbs_in(self, connection: Connection, repo_id: int, hashes: Iterable[str]) -> None:
+        now_ms = self._clock.now_ms()
+        for batch in _batches(hashes):
+            connection.execute(_HOLD_XORBS, {"repo": repo_id, "names": batch, "now": now_ms})
+
+    def xorb_readable(self, actor: Actor, name: str) -> bool:
+        return bool(self.xorbs_readable(actor, [name]))
+
+    def xorbs_readable(self, actor: Actor, hashes: Iterable[str]) -> set[str]:
+        """Those of these xorbs that this actor may read: held by, or part of a committed blob of, a repo he reads."""
+        found: set[str] = set()
+        with self._db.read() as connection:
+            for batch in _batches(hashes):
+                directly = (
+                    select(xorb_hold.c.xorb)
+                    .join_from(xorb_hold, repo, xorb_hold.c.repo_id == repo.c.id)
+                    .where(xorb_hold.c.xorb.in_(batch), contents_visible(actor))
+                )
+                through_a_blob = (
+                    select(blob_xorb.c.xorb)
+                    .join_from(blob_xorb, hold, hold.c.sha256 == blob_xorb.c.sha256)
+                    .join(repo, hold.c.repo_id == repo.c.id)
+                    .where(blob_xorb.c.xorb.in_(batch), hold.c.committed.is_(True), contents_visible(actor))
+                )
+                found.update(connection.execute(directly.union(through_a_blob)).scalars())
+        return found
+
+    def repo_holds_xorb(self, repo_id: int, name: str) -> bool:
+        """Whether the repo itself holds the xorb, or a blob that is built from it: the question of a Xet token."""
+        built = select(hold.c.sha256).join_from(hold, blob_xorb, hold.c.sha256 == blob_xorb.c.sha256)
+        asked = select(
+            or_(
+                exists().where(xorb_hold.c.repo_id == repo_id, xorb_hold.c.xorb == name),
+                exists(built.where(hold.c.repo_id == repo_id, blob_xorb.c.xorb == name)),
+            )
+        )
+        with self._db.read() as connection:
+            return bool(connection.execute(asked).scalar_one())
+
+    # What the sweep asks
+
+    def pending(self, before_ms: int, limit: int = PAGE_MAX) -> list[Pending]:
+        """Holds older than `before_ms` that no commit has named, oldest first."""
+        asked = (
+            select(hold.c.repo_id, hold.c.sha256, hold.c.held_ms)
+            .where(hold.c.committed.is_(False), hold.c.held_ms < before_ms)
+            .order_by(hold.c.held_ms)
+            .limit(min(limit, PAGE_MAX))
+        )
+        with self._db.read() as connection:
+            return [Pending(r.repo_id, Sha256(r.sha256), r.held_ms) for r in connection.execute(asked)]
+
+    def release(self, old: Iterable[Pending]) -> int:
+        """Drops those that are still as old and still pending; returns how many. A commit that came first wins."""
+        asked = delete(hold).where(
+            hold.c.repo_id == bindparam("of_repo"),
+            hold.c.sha256 == bindparam("of_name"),
+            hold.c.held_ms == bindparam("of_ms"),
+            hold.c.committed.is_(False),
+        )
+        with self._db.write() as connection:
+            return sum(
+                connection.execute(asked, {"of_repo": p.repo_id, "of_name": p.sha256, "of_ms": p.held_ms}).rowcount
+                for p in old
+            )
+
+    def unheld_blobs(self, before_ms: int, after: str = "", limit: int = PAGE_MAX) -> list[Sha256]:
+        """Blobs made before `before_ms` that no repo holds, by name. Deleting the row of a held one fails anyway."""
+        asked = _page(
+            select(blob.c.sha256).where(
+                blob.c.created_ms < before_ms, ~exists().where(hold.c.sha256 == blob.c.sha256), blob.c.sha256 > after
+            ),
+            blob.c.sha256,
+            limit,
+        )
+        with self._db.read() as connection:
+            return [Sha256(row.sha256) for row in connection.execute(asked)]
+
+    def unheld_xorbs(self, before_ms: int, after: str = "", limit: int = PAGE_MAX) -> list[str]:
+        """Xorbs last offered before `before_ms` of which no blob is built.
+
+        A xorb's own hold says who may build on it, not that anybody did: it does not keep the xorb.
+        """
+        unused = ~exists().where(blob_xorb.c.xorb == xorb.c.hash)
+        asked = _page(
+            select(xorb.c.hash).where(
+                xorb.c.state == "here", xorb.c.offered_ms < before_ms, unused, xorb.c.hash > after
+            ),
+            xorb.c.hash,
+            limit,
+        )
+        with self._db.read() as connection:
+            return [row.hash for row in connection.execute(asked)]
+
+
+def contents_visible(actor: Actor) -> ColumnElement[bool]:
+    """The WHERE clause over `repo` for reading files, not only names: a gated repo's files are its members' alone."""
+    live = and_(repo.c.state == "live", repo.c.disabled.is_(False), visible(actor, repo.c.private, repo.c.namespace_id))
+    if actor.is_admin:
+        return live
+    mine = repo.c.namespace_id.in_(sorted(actor.namespace_ids)) if actor.namespace_ids else false()
+    return and_(live, or_(repo.c.gated.is_(None), mine))
+
+
+def _page(asked: Select[tuple[str]], key: ColumnElement[str], limit: int) -> Select[tuple[str]]:
+    return asked.order_by(key).limit(min(limit, PAGE_MAX))
+
+
+def _batches(names: Iterable[_Name]) -> Iterator[list[_Name]]:
+    left = iter(names)
+    while batch := list(itertools.islice(left, BATCH)):
+        yield batch

@@ -1,0 +1,174 @@
+"""Objects: what lies under the store. Whole files by key in a local folder; written once, never changed.
+
+A key is `blobs/<2 hex>/<62 hex>` or `xorbs/...`. Landing an object is: all bytes in `incoming/`, fdatasync, rename,
+fsync of the folder: after that it survives power loss, before that nothing is visible. Refuses to know what the bytes
+mean. Another implementation (S3) has to offer the same verbs: begin, path or read, size, delete, keys.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from headwater.ground.errors import Corrupt, HeadwaterError, Unavailable
+from headwater.ground.faults import checkpoint
+
+KINDS = ("blobs", "xorbs")
+READ_STEP = 1 << 20
+WRITE_BACK_STEP = 256 << 20  # flushed while writing, so that the last fsync of a large upload does not stall
+
+
+@dataclass(frozen=True, slots=True)
+class FileRun:
+    """The bytes [start, stop) of a file that does not change."""
+
+    path: Path
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def meaning(error: OSError, doing: str) -> HeadwaterError:
+    """What a failing disk means to a client. Nothing was stored."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Unavailable("The hub's disk is full; nothing was stored. Try again when space was freed.", status=507)
+    if error.errno == errno.EROFS:
+        return Unavailable("The hub's disk is read-only; nothing was stored.", retry_after_s=60)
+    return Unavailable(f"The hub's disk failed while {doing} ({errno.errorcode.get(error.errno or 0, '?')}).")
+
+
+class Part:
+    """Bytes on their way in. Leaves nothing behind unless `land` was reached."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._flushed = 0
+        try:
+            self._file = path.open("xb", buffering=0)
+        except OSError as error:
+            raise meaning(error, "writing") from error
+
+    def write(self, data: bytes | memoryview) -> None:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+            self.size += len(data)
+            if self.size - self._flushed >= WRITE_BACK_STEP:
+                os.fdatasync(self._file.fileno())
+                self._flushed = self.size
+        except OSError as error:
+            self.drop()
+            raise meaning(error, "writing") from error
+
+    def land(self, target: Path) -> None:
+        """The bytes become the object `target`, durably; an object already there stays (it has the same bytes)."""
+        try:
+            os.fdatasync(self._file.fileno())
+            self._file.close()
+            checkpoint("object-written")
+            self.path.replace(target)
+            sync_folder(target.parent)
+            checkpoint("object-landed")
+        except OSError as error:
+            self.drop()
+            raise meaning(error, "writing") from error
+
+    def drop(self) -> None:
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Part:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.drop()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in a folder survive power loss."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class LocalObjects:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.incoming = root / "incoming"
+
+    def prepare(self) -> None:
+        """Makes the folders; clears what a crash left half-written. Called once, under the data folder's lock."""
+        shutil.rmtree(self.incoming, ignore_errors=True)
+        self.incoming.mkdir(parents=True, exist_ok=True)
+        for kind in KINDS:
+            if not (self.root / kind / "ff").is_dir():
+                for number in range(256):
+                    (self.root / kind / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+
+    def begin(self) -> Part:
+        return Part(self.incoming / secrets.token_hex(16))
+
+    def path(self, key: str) -> Path:
+        return self.root / key
+
+    def land(self, part: Part, key: str) -> None:
+        part.land(self.path(key))
+
+    def size(self, key: str) -> int | None:
+        """Bytes of an object; None when it is not there."""
+        try:
+            return self.path(key).stat().st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Corrupt(f"The disk does not give {key}: {error.strerror}") from error
+
+    def delete(self, key: str) -> None:
+        self.path(key).unlink(missing_ok=True)
+
+    def keys(self, kind: str) -> Iterator[str]:
+        """All keys of a kind, sorted."""
+        for folder in sorted((self.root / kind).iterdir()):
+            for file in sorted(folder.iterdir()):
+                yield f"{kind}/{folder.name}/{file.name}"
+
+
+def blob_key(sha256: str) -> str:
+    return f"blobs/{sha256[:2]}/{sha256[2:]}"
+
+
+def xorb_key(xorb: str) -> str:
+    return f"xorbs/{xorb[:2]}/{xorb[2:]}"
+
+
+def read_runs(runs: list[FileRun], step: int = READ_STEP) -> Iterator[bytes]:
+    """The bytes of runs, in order. Corrupt when a file is shorter than its run or the disk refuses."""
+    for run in runs:
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(run.path.open("rb", buffering=0))
+                file.seek(run.start)
+                at = run.start
+                while at < run.stop:
+                    data = file.read(min(step, run.stop - at))
+                    if not data:
+                        raise Corrupt(f"{run.path.name} ends before byte {run.stop}; see `headwater verify`")
+                    at += len(data)
+                    yield data
+            except OSError as error:
+                raise Corrupt(f"The disk does not give {run.path.name}: {error.strerror}") from error

@@ -1,0 +1,83 @@
+"""What keeps a hub well: collecting what nobody needs, joining packs, verifying, backing up, restoring.
+
+Uses the rooms of the truth; is used by `app` and `cli`. Invariants: nothing that is held, or might be, is ever
+deleted; a backup is the hub as it was at one event. Refuses to know: HTTP, what is derived.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from headwater.ground.clock import Clock
+from headwater.ground.db import Database
+from headwater.ground.jobs import enqueue
+from headwater.ground.log import log
+from headwater.ground.settings import Settings
+from headwater.repos import Repos
+from headwater.repos.tables import repo
+from headwater.store import Store, Uploads, Xets, sweep
+
+COLLECT_EVERY_S = 3600
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    holds: int
+    uploads: int
+    blobs: int
+    xorbs: int
+    freed_bytes: int
+
+
+class Upkeep:
+    def __init__(
+        self, db: Database, clock: Clock, settings: Settings, repos: Repos, store: Store, xets: Xets, uploads: Uploads
+    ) -> None:
+        self._db, self._clock, self._settings = db, clock, settings
+        self._repos, self._store, self._xets, self._uploads = repos, store, xets, uploads
+
+    def collect(self) -> Collected:
+        """Abandoned uploads, then blobs nobody holds, then xorbs of no blob that no client remembers (T23)."""
+        now_ms = self._clock.now_ms()
+        grace_ms = now_ms - self._settings.upload_grace_s * 1000
+        keep_ms = now_ms - self._settings.xorb_keep_s * 1000
+        uploads = self._uploads.expire(grace_ms)
+        released = 0
+        while pending := self._repos.holds.pending(grace_ms, PAGE):
+            count = self._repos.holds.release(pending)
+            released += count
+            if count == 0:
+                break  # all were committed meanwhile
+        blobs = xorbs = freed = 0
+        after = ""
+        while unheld := self._repos.holds.unheld_blobs(grace_ms, after, PAGE):
+            swept = sweep.blobs(self._store, unheld)
+            blobs, freed, after = blobs + swept.blobs, freed + swept.freed_bytes, unheld[-1]
+        after = ""
+        while unused := self._repos.holds.unheld_xorbs(keep_ms, after, PAGE):
+            swept = sweep.xorbs(self._xets, unused, keep_ms)
+            xorbs, freed, after = xorbs + swept.xorbs, freed + swept.freed_bytes, unused[-1]
+        found = Collected(released, uploads, blobs, xorbs, freed)
+        if released or uploads or blobs or xorbs:
+            log.info("collected", holds=released, uploads=uploads, blobs=blobs, xorbs=xorbs, freed_bytes=freed)
+        return found
+
+    def collect_and_schedule(self) -> None:
+        self.collect()
+        self.schedule(COLLECT_EVERY_S)
+
+    def schedule(self, in_s: int) -> None:
+        """The next round; also looks for repos whose packs should be joined."""
+        with self._db.read() as connection:
+            live = connection.execute(select(repo.c.id).where(repo.c.state == "live")).scalars().all()
+        wanting = [repo_id for repo_id in live if self._repos.git.needs_maintenance(repo_id)]
+        with self._db.write_soft() as connection:
+            enqueue(connection, self._clock, "upkeep", "all", {}, wait_ms=in_s * 1000)
+            for repo_id in wanting:
+                enqueue(connection, self._clock, "git.maintenance", str(repo_id), {})
+
+    def maintain(self, repo_id: int) -> None:
+        self._repos.git.maintenance(repo_id)

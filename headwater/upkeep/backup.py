@@ -1,0 +1,195 @@
+"""Backup and restore while the hub serves.
+
+The database is copied first, in one consistent piece: it is the mark. All that it names is on the disk by then and is
+never changed: objects of the store, git objects. Refs come out of the copied events, not from the live repository, so
+every repository in the backup stands exactly where the database says, however many writers were at work (T09).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import select
+
+from headwater.ground import events
+from headwater.ground.db import Database
+from headwater.ground.errors import Conflict, Corrupt, Invalid
+from headwater.ground.events import event
+from headwater.repos.git import place_of
+from headwater.repos.tables import intent, repo
+from headwater.store.objects import blob_key, sync_folder, xorb_key
+from headwater.store.tables import blob, xorb
+
+FORMAT = 1
+MANIFEST = "backup.json"
+DATABASE = "headwater.sqlite"
+TRIES = 5  # to list a repository's packs while they are being joined
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a backup folder says of itself."""
+
+    format: int
+    version: str
+    made: str
+    event_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    event_id: int
+    repos: int
+    objects: int
+    copied_bytes: int
+
+
+def backup(data: Path, target: Path, version: str, made: str, progress: Callable[[int, int], None]) -> Report:
+    """A copy of the data folder as it is now. Run again over the same target, it copies what is new."""
+    if target.resolve().is_relative_to(data.resolve()):
+        raise Invalid(f"The backup folder {target} lies inside the data folder {data}; choose another place")
+    target.mkdir(parents=True, exist_ok=True)
+    # a backup that is being renewed is none until it is whole again
+    (target / MANIFEST).unlink(missing_ok=True)
+    fresh = target / f"{DATABASE}.new"
+    fresh.unlink(missing_ok=True)
+    live = Database(data / DATABASE)
+    live.copy_to(fresh)
+    live.close()
+    fresh.replace(target / DATABASE)
+    copied = Database(target / DATABASE)
+    try:
+        report = _copy_named(copied, data, target, progress)
+    finally:
+        copied.close()
+    shutil.copy2(data / "secret", target / "secret")
+    manifest = Manifest(FORMAT, version, made, report.event_id)
+    _write(target / MANIFEST, msgspec.json.encode(manifest))
+    os.sync()
+    return report
+
+
+def _copy_named(db: Database, data: Path, target: Path, progress: Callable[[int, int], None]) -> Report:
+    keys = list(_keys(db))
+    refs = refs_of_events(db)
+    total = len(keys) + len(refs)
+    bytes_copied = 0
+    for number, key in enumerate(keys):
+        bytes_copied += _copy(data / "store" / key, target / "store" / key)
+        progress(number + 1, total)
+    for number, (repo_id, table) in enumerate(sorted(refs.items())):
+        bytes_copied += _copy_repository(data / "git" / place_of(repo_id), target / "git" / place_of(repo_id), table)
+        progress(len(keys) + number + 1, total)
+    with db.read() as connection:
+        return Report(events.last_id(connection), len(refs), len(keys), bytes_copied)
+
+
+def _keys(db: Database) -> Iterator[str]:
+    with db.read() as connection:
+        for name in connection.execute(select(blob.c.sha256).where(blob.c.recipe.is_(None), blob.c.state == "whole")).scalars():
+            yield blob_key(name)
+        for name in connection.execute(select(xorb.c.hash).where(xorb.c.state == "here")).scalars():
+            yield xorb_key(name)
+
+
+def refs_of_events(db: Database) -> dict[int, dict[str, str]]:
+    """Where every ref of every live repo stood at the last event: the first commit, then each move."""
+    with db.read() as connection:
+        live = set(connection.execute(select(repo.c.id).where(repo.c.state == "live")).scalars())
+        refs: dict[int, dict[str, str]] = {repo_id: {} for repo_id in live}
+        moves = select(event.c.repo_id, event.c.kind, event.c.data).where(
+            event.c.kind.in_(("repo.created", "ref.moved"))
+        )
+        for repo_id, kind, data in connection.execute(moves.order_by(event.c.id)):
+            if repo_id not in refs:
+                continue
+            told = msgspec.json.decode(data)
+            if kind == "repo.created":
+                refs[repo_id]["refs/heads/main"] = told["commit"]
+            elif told["new"] is None:
+                refs[repo_id].pop(told["ref"], None)
+            else:
+                refs[repo_id][told["ref"]] = told["new"]
+    return refs
+
+
+def _copy(source: Path, target: Path) -> int:
+    """Copies an object that never changes, unless it is there already. Half a copy never carries the name."""
+    try:
+        size = source.stat().st_size
+        if target.exists() and target.stat().st_size == size:
+            return 0
+        target.parent.mkdir(parents=True, exist_ok=True)
+        half = target.with_name(f".{target.name}.half")
+        shutil.copyfile(source, half)
+        half.replace(target)
+    except FileNotFoundError as error:
+        raise Corrupt(f"{source} is named by the database and missing; run `headwater verify`") from error
+    return size
+
+
+def _copy_repository(source: Path, target: Path, refs: dict[str, str]) -> int:
+    copied = 0
+    for attempt in range(TRIES):
+        files = [file for file in (source / "objects").rglob("*") if file.is_file() and "quarantine" not in file.parts]
+        try:
+            for file in files:
+                copied += _copy(file, target / file.relative_to(source))
+            break
+        except Corrupt:
+            # packs were joined under our hands: what they held is in the joined one, so look again
+            if attempt == TRIES - 1:
+                raise
+    for name in ("HEAD", "config"):
+        shutil.copyfile(source / name, target / name)
+    shutil.rmtree(target / "refs", ignore_errors=True)
+    for folder in ("refs/heads", "refs/tags"):
+        (target / folder).mkdir(parents=True)
+    lines = "".join(f"{oid} {ref}\n" for ref, oid in sorted(refs.items()))
+    _write(target / "packed-refs", f"# pack-refs with: sorted \n{lines}".encode())
+    return copied
+
+
+def restore(source: Path, data: Path, progress: Callable[[int, int], None]) -> Manifest:
+    """A data folder out of a backup. The folder must be empty: nothing is ever written over."""
+    try:
+        manifest = msgspec.json.decode((source / MANIFEST).read_bytes(), type=Manifest)
+    except FileNotFoundError as error:
+        raise Invalid(f"{source} holds no finished backup ({MANIFEST} is missing)") from error
+    except (msgspec.DecodeError, OSError) as error:
+        raise Invalid(f"{source / MANIFEST} can't be read: {error}") from error
+    if manifest.format > FORMAT:
+        raise Invalid(f"{source} was made by Headwater {manifest.version}; restore it with that version or a later one")
+    data.mkdir(parents=True, exist_ok=True)
+    if any(data.iterdir()):
+        raise Conflict(f"{data} is not empty; give an empty folder to restore into")
+    files = [file for file in source.rglob("*") if file.is_file() and file.name != MANIFEST]
+    for number, file in enumerate(files):
+        _copy(file, data / file.relative_to(source))
+        progress(number + 1, len(files))
+    (data / "secret").chmod(0o600)
+    _forget_intents(data)
+    os.sync()
+    return manifest
+
+
+def _forget_intents(data: Path) -> None:
+    """Moves that were under way at the mark did not happen in the copy: its refs are those of the settled ones."""
+    db = Database(data / DATABASE)
+    with contextlib.closing(db), db.write() as connection:
+        connection.execute(intent.delete())
+
+
+def _write(path: Path, data: bytes) -> None:
+    half = path.with_name(f".{path.name}.half")
+    with half.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    half.replace(path)
+    sync_folder(path.parent)

@@ -1,0 +1,90 @@
+"""`headwater verify`: everything against its hash; what is wrong is named, with the repos that it touches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from headwater.ground.db import Database
+from headwater.ground.errors import HeadwaterError
+from headwater.repos import Repos
+from headwater.repos.tables import hold, repo
+from headwater.store import Store, Xets, check
+from headwater.store.tables import blob_xorb
+
+REPOS_NAMED_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """`what`: database, repo, blob or xorb. `repos` are those that would not come back whole."""
+
+    what: str
+    name: str
+    text: str
+    repos: tuple[str, ...] = ()
+
+
+def count(db: Database, store: Store) -> int:
+    """How many steps `verify` will report."""
+    with db.read() as connection:
+        live = len(connection.execute(select(repo.c.id).where(repo.c.state == "live")).all())
+    return check.count(store) + live
+
+
+def verify(
+    db: Database, repos: Repos, store: Store, xets: Xets, read_percent: float, progress: Callable[[int], None]
+) -> Iterator[Problem]:
+    """All problems. `read_percent` of the stored bytes are read and hashed; every git repository is walked whole."""
+    for text in db.problems():
+        yield Problem("database", str(db.path), text)
+    for finding in check.check(store, xets, read_percent, random.Random(), progress):  # noqa: S311 - a sample
+        yield Problem(finding.what, finding.name, finding.text, _touched(db, finding))
+    with db.read() as connection:
+        rows = connection.execute(select(repo).where(repo.c.state == "live").order_by(repo.c.id)).all()
+    for row in rows:
+        name = f"{row.type} {row.namespace + '/' if row.namespace else ''}{row.name}"
+        try:
+            for text in repos.git.problems(row.id):
+                yield Problem("repo", name, text, (name,))
+            for text in _unheld(repos, row.id):
+                yield Problem("repo", name, text, (name,))
+        except HeadwaterError as error:
+            yield Problem("repo", name, error.text, (name,))
+        progress(1)
+
+
+def _unheld(repos: Repos, repo_id: int) -> Iterator[str]:
+    """Pointers at the tips of refs whose bytes the repo does not hold: a checkout would fail."""
+    seen: set[str] = set()
+    for ref, target in sorted(repos.git.refs(repo_id).items()):
+        commit = repos.git.find_commit(repo_id, target)
+        if commit is None:
+            yield f"{ref} names {target}, which is no commit here"
+            continue
+        for entry in repos.tree.pointers(repo_id, commit):
+            if entry.sha256 is None or entry.sha256 in seen:
+                continue
+            seen.add(entry.sha256)
+            if not repos.holds.has(repo_id, entry.sha256):
+                yield f"{entry.path} at {ref} names {entry.sha256}, which the repo does not hold"
+
+
+def _touched(db: Database, finding: check.Finding) -> tuple[str, ...]:
+    query = (
+        select(repo.c.type, repo.c.namespace, repo.c.name)
+        .join(hold, hold.c.repo_id == repo.c.id)
+        .distinct()
+        .limit(REPOS_NAMED_MAX)
+    )
+    if finding.what == "xorb":
+        query = query.join(blob_xorb, blob_xorb.c.sha256 == hold.c.sha256).where(blob_xorb.c.xorb == finding.name)
+    else:
+        query = query.where(hold.c.sha256 == finding.name)
+    with db.read() as connection:
+        return tuple(
+            f"{row.type} {row.namespace + '/' if row.namespace else ''}{row.name}" for row in connection.execute(query)
+        )

@@ -1,0 +1,310 @@
+"""Repositories on the disk: what we write is what git itself reads, and it stays there."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from headwater.ground.errors import Corrupt, RepoMissing, Unavailable
+from headwater.ground.names import FilePath
+from headwater.repos import git as git_module
+from headwater.repos import objects
+from headwater.repos.git import Git, child_environment
+from headwater.repos.lru import Lru
+
+AT_MS = 1_767_225_600_000
+
+
+def real_git(git: Git, repo_id: int, *words: str) -> str:
+    done = subprocess.run(
+        ["git", *words], env=child_environment(git.path(repo_id)), capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def create(git: Git, repo_id: int = 1, **files: bytes) -> str:
+    return git.create(repo_id, {FilePath(k): v for k, v in files.items()}, "ada", AT_MS, "initial commit")
+
+
+def one_blob(git: Git, repo_id: int, data: bytes) -> str:
+    pack = git.pack()
+    name = pack.add("blob", data).hex()
+    git.land(repo_id, pack)
+    return name
+
+
+def test_a_new_repository_is_one_that_git_finds_whole(git: Git) -> None:
+    commit = create(git, a=b"one\n", b=b"two\n")
+    real_git(git, 1, "fsck", "--strict", "--full")
+    assert real_git(git, 1, "rev-parse", "HEAD").strip() == commit
+    assert real_git(git, 1, "show", "HEAD:a") == "one\n"
+    shown = real_git(git, 1, "log", "--format=%an|%ae|%at|%s")
+    assert shown == "ada|ada@users.noreply.headwater|1767225600|initial commit\n"
+    assert not (git.path(1) / "hooks").exists()
+    assert list(git.incoming.iterdir()) == []
+
+
+def test_an_undone_creation_under_the_same_number_is_put_aside(git: Git) -> None:
+    create(git, a=b"left over")
+    commit = create(git, a=b"new")
+    assert git.refs(1) == {"refs/heads/main": commit}
+    assert git.blob(1, git.tree(1, git.commit(1, commit).tree)[b"a"][1].hex()) == b"new"
+    git.empty_incoming()
+    assert list(git.incoming.iterdir()) == []
+
+
+def test_packs_of_all_kinds_and_sizes_are_read_by_git(git: Git) -> None:
+    create(git)
+    chance = random.Random(7)
+    contents = [chance.randbytes(size) for size in (0, 1, 15, 16, 127, 128, 2047, 2048, 70_000)] + [b"a" * 300_000]
+    pack = git.pack()
+    blobs = [pack.add("blob", data).hex() for data in contents]
+    assert [pack.add("blob", data).hex() for data in contents] == blobs
+    assert len(pack) == len(contents)
+    tree = pack.add("tree", objects.encode_tree((objects.FILE, b"f%d" % i, bytes.fromhex(b)) for i, b in enumerate(blobs)))
+    git.land(1, pack)
+    real_git(git, 1, "fsck", "--strict", "--full")
+    for name, data in zip(blobs, contents, strict=True):
+        assert git.object(1, name) == ("blob", data)
+        assert git.kind_and_size(1, name) == ("blob", len(data))
+        assert real_git(git, 1, "cat-file", "-s", name).strip() == str(len(data))
+    assert set(git.tree(1, tree.hex())) == {b"f%d" % i for i in range(len(blobs))}
+
+
+def test_offsets_beyond_two_gibibytes_go_into_the_wide_table(git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(git)
+    monkeypatch.setattr(objects, "_OFFSET_32_MAX", 1 << 12)
+    pack = git.pack()
+    for i in range(3):
+        pack.add("blob", os.urandom(3000) + bytes([i]))
+    index = pack._index(bytes(20))
+    far = [offset for _, offset in pack._places.values() if offset >= 1 << 12]
+    assert len(far) == 1
+    assert index[-40 - 8 : -40] == far[0].to_bytes(8, "big")
+    pack.abandon()
+
+
+def test_an_abandoned_pack_leaves_nothing(git: Git) -> None:
+    create(git)
+    before = sorted(git.path(1).rglob("*"))
+    pack = git.pack()
+    name = pack.add("blob", b"never")
+    pack.abandon()
+    assert git.kind_and_size(1, name.hex()) is None
+    assert sorted(git.path(1).rglob("*")) == before
+    assert list(git.incoming.iterdir()) == []
+
+
+def test_a_full_disk_while_spooling_is_said_and_nothing_is_stored(git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(git)
+
+    def full(_fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    pack = git.pack()
+    pack.add("blob", b"x")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Unavailable) as refused:
+        git.land(1, pack)
+    assert refused.value.status == 507
+    pack.abandon()
+    assert len(list((git.path(1) / "objects/pack").glob("*.pack"))) == 1
+
+
+def test_trees_are_in_git_s_order_and_strictly_read() -> None:
+    items = [(objects.FILE, b"a.b", bytes(20)), (objects.FOLDER, b"a", bytes(20)), (objects.FILE, b"a-b", bytes(20))]
+    data = objects.encode_tree(items)
+    assert [name for _, name, _ in objects.parse_tree(data)] == [b"a-b", b"a.b", b"a"]
+    assert objects.parse_tree(b"") == []
+    for broken in (data[:-1], data + b"x", b"100644 a\0short", b"junk" + data):
+        with pytest.raises(Corrupt):
+            objects.parse_tree(broken)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "at_s"),
+    [
+        (b"author A B <a@b> 12 +0000", "A B", 12),
+        (b"author <a@b> 12 +0000", "", 12),
+        (b"author nobody", "nobody", 0),
+        (b"author A <a> 999999999999999999 +0000", "A", objects.AT_S_MAX),
+        (b"author A <a> -5 +0000", "A", 0),
+        (b"author \xff <a> 1 +0000", "\ufffd", 1),
+    ],
+)
+def test_strange_authors_of_pushed_commits_are_read_as_far_as_they_go(text: bytes, name: str, at_s: int) -> None:
+    commit = objects.parse_commit(b"tree " + b"0" * 40 + b"\n" + text + b"\n\nhello\n")
+    assert (commit.author_name, commit.at_s, commit.text) == (name, at_s, "hello\n")
+
+
+@pytest.mark.parametrize("data", [b"", b"tree x\n\n", b"tree " + b"0" * 40 + b"\nparent ..\n\n"])
+def test_a_malformed_commit_is_corrupt(data: bytes) -> None:
+    with pytest.raises(Corrupt):
+        objects.parse_commit(data)
+
+
+def test_names_cannot_break_out_of_their_field() -> None:
+    commit = objects.CommitObject("0" * 40, (), "a\n<b>", "c>\0d", 1, "x")
+    assert b"author ab <cd> 1 +0000\n" in objects.encode_commit(commit)
+
+
+def test_refs_move_durably_and_are_answered_from_memory(git: Git) -> None:
+    first = create(git, a=b"1")
+    git.move_ref(1, "refs/heads/x/y", first)
+    assert git.refs(1) == {"refs/heads/main": first, "refs/heads/x/y": first}
+    assert Git(git._root).refs(1) == git.refs(1)
+    assert real_git(git, 1, "rev-parse", "x/y").strip() == first
+    git.move_ref(1, "refs/heads/x/y", None)
+    git.move_ref(1, "refs/heads/x", first)  # where an empty folder was
+    assert Git(git._root).refs(1) == {"refs/heads/main": first, "refs/heads/x": first} == git.refs(1)
+
+
+def test_packed_refs_are_read_and_deleted(git: Git) -> None:
+    first = create(git, a=b"1")
+    git.move_ref(1, "refs/tags/t", first)
+    real_git(git, 1, "pack-refs", "--all")
+    git.forget(1)
+    assert git.refs(1) == {"refs/heads/main": first, "refs/tags/t": first}
+    git.move_ref(1, "refs/tags/t", None)
+    assert Git(git._root).refs(1) == {"refs/heads/main": first}
+
+
+def test_a_damaged_ref_is_corrupt_and_does_not_vanish(git: Git) -> None:
+    create(git, a=b"1")
+    (git.path(1) / "refs/heads/main").write_text("")
+    git.forget(1)
+    with pytest.raises(Corrupt, match="refs/heads/main"):
+        git.refs(1)
+
+
+def test_a_flipped_bit_in_a_pack_is_never_served(git: Git) -> None:
+    create(git)
+    name = one_blob(git, 1, os.urandom(5000))
+    for pack in (git.path(1) / "objects/pack").glob("*.pack"):
+        pack.chmod(0o644)
+        data = bytearray(pack.read_bytes())
+        data[len(data) // 2] ^= 1
+        pack.write_bytes(data)
+    with pytest.raises(Corrupt):
+        Git(git._root).blob(1, name)
+
+
+def test_objects_of_the_wrong_kind_and_missing_ones_are_corrupt(git: Git) -> None:
+    commit = create(git, a=b"1")
+    with pytest.raises(Corrupt, match="should be a blob"):
+        git.blob(1, commit)
+    with pytest.raises(Corrupt, match="missing"):
+        git.blob(1, "ab" * 20)
+
+
+def test_a_repository_that_was_retired_is_missing_and_its_refs_do_not_come_back(git: Git, tmp_path: Path) -> None:
+    commit = create(git, a=b"1")
+    git.retire(1, tmp_path / "trash/1")
+    with pytest.raises(RepoMissing):
+        git.object(1, commit)
+    with pytest.raises(RepoMissing):
+        git.refs(1)
+    with pytest.raises(RepoMissing):
+        git.move_ref(1, "refs/heads/main", commit)
+    assert not git.path(1).exists()
+    assert (tmp_path / "trash/1/HEAD").exists()
+
+
+def test_maintenance_joins_packs_and_drops_nothing_even_unreachable(git: Git) -> None:
+    create(git, a=b"1")
+    names = [one_blob(git, 1, b"contents %d" % i) for i in range(git_module.PACKS_MAX)]
+    assert git.needs_maintenance(1)
+    git.maintenance(1)
+    assert not git.needs_maintenance(1)
+    assert len(list((git.path(1) / "objects/pack").glob("*.pack"))) == 1
+    assert [git.blob(1, name) for name in names] == [b"contents %d" % i for i in range(git_module.PACKS_MAX)]
+    real_git(git, 1, "fsck", "--full")
+    assert list(git.incoming.iterdir()) == []
+    git.maintenance(1)  # nothing to do
+
+
+def test_maintenance_leaves_large_packs_alone(git: Git) -> None:
+    create(git)
+    one_blob(git, 1, os.urandom(3_000_000))
+    large = max((git.path(1) / "objects/pack").glob("*.pack"), key=lambda path: path.stat().st_size)
+    for i in range(git_module.PACKS_MAX):
+        one_blob(git, 1, b"small %d" % i)
+    git.maintenance(1)
+    assert large.exists()
+    assert len(list((git.path(1) / "objects/pack").glob("*.pack"))) == 2
+
+
+def test_readers_go_on_while_packs_are_joined_and_written(git: Git) -> None:
+    create(git)
+    names = [one_blob(git, 1, b"contents %d" % i) for i in range(30)]
+    stop = threading.Event()
+    failed: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                for i, name in enumerate(names[:30]):
+                    assert git.blob(1, name) == b"contents %d" % i
+        except BaseException as error:
+            failed.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for i in range(6):
+        names.append(one_blob(git, 1, b"later %d" % i))
+        git.maintenance(1)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert failed == []
+    assert git.blob(1, names[-1]) == b"later 5"
+
+
+def test_walking_and_containing_follow_parents(git: Git) -> None:
+    first = create(git, a=b"1")
+    tree = git.commit(1, first).tree
+    pack = git.pack()
+    second = pack.add("commit", objects.encode_commit(objects.CommitObject(tree, (first,), "a", "a", 1, "two")))  # type: ignore[arg-type]
+    git.land(1, pack)
+    assert list(git.walk(1, second.hex())) == [second.hex(), first]  # type: ignore[arg-type]
+    assert git.contains(1, second.hex(), first)
+    assert not git.contains(1, first, second.hex())
+    assert not git.contains(1, first, "ab" * 20)
+
+
+def test_the_memory_is_bounded_by_weight_and_forgets_the_oldest() -> None:
+    memory: Lru[str, int] = Lru(10)
+    memory.put("a", 1, weight=4)
+    memory.put("b", 2, weight=4)
+    assert memory.get("a") == 1
+    memory.put("c", 3, weight=4)
+    assert (memory.get("a"), memory.get("b"), memory.get("c")) == (1, None, 3)
+    memory.put("heavy", 4, weight=11)
+    assert memory.get("heavy") is None
+    memory.put("a", 5, weight=1)
+    assert (memory.get("a"), len(memory), memory._weight) == (5, 2, 5)
+    memory.drop("a")
+    assert memory.get("a") is None
+
+
+def test_threads_have_handles_of_their_own(git: Git) -> None:
+    commit = create(git, a=b"1")
+    mine = git._open(1)
+    theirs: list[object] = []
+    other = threading.Thread(target=lambda: theirs.append(git._open(1)))
+    other.start()
+    other.join()
+    assert git._open(1) is mine
+    assert theirs[0] is not mine
+    for number in range(2, git_module.OPEN_MAX + 3):
+        create(git, number)
+        git._open(number)
+    assert len(git._mine.open) == git_module.OPEN_MAX
+    assert git.find_commit(1, commit) == commit
+
