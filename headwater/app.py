@@ -20,8 +20,10 @@ from headwater.catalog.index import JOB, Index
 from headwater.catalog.tags import TagLists
 from headwater.catalog.truth import Truth
 from headwater.front.asgi import App
+from headwater.front.pages.errors import error_page
 from headwater.front.rooms import Rooms
 from headwater.front.router import Router
+from headwater.front.routes import ROUTES
 from headwater.ground.clock import Clock, SystemClock
 from headwater.ground.db import Database
 from headwater.ground.errors import Unavailable
@@ -102,20 +104,31 @@ def open_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         "git.maintenance": lambda job: upkeep.maintain(int(job.key)),
         "upkeep": lambda _job: upkeep.collect_and_schedule(),
     }
-    jobs = Runner(db, clock, handlers, feeds=(index.follow, counts.flush_due))
-    return Rooms(settings, clock, db, accounts, accounts.tickets, store, xets, uploads, repos, index, counts, TagLists(db, clock), jobs)
+    jobs = Runner(db, clock, handlers, feeds=(index.follow, counts.flush_due, accounts.flush_used))
+    return Rooms(
+        settings,
+        clock,
+        db,
+        accounts,
+        accounts.tickets,
+        store,
+        xets,
+        uploads,
+        repos,
+        index,
+        counts,
+        TagLists(db, clock),
+        jobs,
+    )
 
 
 def prepare(rooms: Rooms) -> None:
-    """What a start does before the first request, under the data folder's lock: clears and settles what a crash left."""
+    """Before the first request, under the data folder's lock: clears and settles what a crash left."""
     rooms.store.objects.prepare()
     rooms.repos.prepare()
 
 
 def make_app(rooms: Rooms) -> App:
-    from headwater.front.pages.errors import error_page
-    from headwater.front.routes import ROUTES
-
     app = App(rooms, Router(ROUTES))
     app.show_errors_as_pages(error_page)
     return app

@@ -21,7 +21,7 @@ Want = Literal["read", "write", "admin"]
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """`user_id` None is nobody. `token_role` None: not by token but by browser session, which may do all the user may."""
+    """`user_id` None is nobody. `token_role` None: by browser session, which may do all that the user may."""
 
     user_id: int | None = None
     name: str = ""
@@ -38,7 +38,7 @@ class Actor:
     @property
     def can_write(self) -> bool:
         """Whether the credential itself allows changes; a read token never does (T36)."""
-        return self.signed_in and self.token_role != "read"
+        return self.signed_in and self.token_role != "read"  # noqa: S105 - a role
 
     def sees(self, *, private: bool, namespace_id: int | None) -> bool:
         return not private or self.is_admin or namespace_id in self.namespace_ids

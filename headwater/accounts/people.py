@@ -154,7 +154,7 @@ def live(connection: Connection, name: str, kind: Kind | None = None) -> Namespa
 
 def add_namespace(connection: Connection, name: str, kind: Kind, at_ms: int) -> int:
     """A name given for the first time. Invalid if reserved, Conflict if it or its like was ever given (T41, T42)."""
-    names.new_name(name)
+    names.new_namespace(name)
     _refuse_used(connection, name, own_id=None)
     row = {"name": name, "key": names.key(name), "skeleton": names.skeleton(name), "kind": kind, "created_ms": at_ms}
     namespace_id: int = connection.execute(insert(namespace).values(row).returning(namespace.c.id)).scalar_one()
@@ -180,7 +180,7 @@ def _refuse_used(connection: Connection, name: str, own_id: int | None) -> None:
 
 def rename(connection: Connection, space: Namespace, new: str, at_ms: int) -> Namespace:
     """The row keeps its number and takes the new name; a row of state `moved` keeps the old one."""
-    names.new_name(new)
+    names.new_namespace(new)
     _refuse_used(connection, new, own_id=space.id)
     to_new = {"name": new, "key": names.key(new), "skeleton": names.skeleton(new)}
     to_old = {"name": space.name, "key": names.key(space.name), "skeleton": names.skeleton(space.name)}
@@ -379,7 +379,7 @@ class People(Actors):
         check_email(email)
         if password is not None:
             passwords.check_new(password)
-        names.new_name(name)  # before the hash is paid for
+        names.new_namespace(name)  # before the hash is paid for
         password_hash = None if password is None else passwords.hashed(password)
         at_ms = self.clock.now_ms()
         with self.change() as connection:

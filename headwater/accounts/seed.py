@@ -101,7 +101,7 @@ def seed(accounts: Accounts, document: bytes) -> SeedReport:
         if entry.password is not None:
             with _naming("user", entry.name):
                 passwords.check_length(entry.password)
-                names.new_name(entry.name)
+                names.new_namespace(entry.name)
             if not passwords.fits(_stored_hash(accounts, entry.name), entry.password):
                 hashes[names.key(entry.name)] = passwords.hashed(entry.password)
     with accounts.change() as connection:

@@ -4,10 +4,12 @@ Every equality (a tag, an author, a library) is a range of integers in `posting`
 of two ways, whichever is expected to touch fewer rows:
 
 * walk the sort's index from the page's start and ask each row for its tags, until the page is full;
-* take all repos of the rarest filter (or of the search, or all that the actor can see), and sort them.
+* take all repos of one filter (or of the search, or all that the actor can see), ask them for the rest, and sort.
 
-The estimate may be wrong, the answer never is: both ways ask the same questions, and visibility always is asked of
-the truth, the table `repo`. Refuses to know: HTTP parameters, and how an answer is shaped.
+The estimate takes conditions for independent of each other, which they may not be: a walk that gets further than
+expected without filling its page is broken off, once, and the choice made anew. No estimate changes an answer: all
+ways ask the same questions, and visibility always is asked of the truth, the table `repo`.
+Refuses to know: HTTP parameters, and how an answer is shaped.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import msgspec
 from sqlalchemy import Column, ColumnElement, Connection, FromClause, Row, Select, and_, bindparam, select, union
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql import func, literal, literal_column, true, tuple_
+from sqlalchemy.sql import func, literal, literal_column, tuple_
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.selectable import Join
 
@@ -48,9 +51,12 @@ TRIGRAM = 3  # a shorter term is looked up where words begin
 COUNTED_MAX = 20_000  # matches counted before a search or a range is called common
 RENAMES_FOLLOWED_MAX = 8
 
-# Microseconds, measured by benchmarks/lists.py's database on one core; only their ratio matters.
-WALK_COST = 0.35  # a step along a sort's index, with one question
-SORT_COST = 1.3  # a row that is fetched to be sorted
+# Microseconds, measured with benchmarks/lists.py's database on one core; only their ratio matters.
+STEP_COST = 0.3  # one id of a walk or a filter, with a question about a tag or two
+ROW_COST = 2.0  # looking up what `standing` and `repo` say of an id
+WALK_MARGIN = 4  # how much further than expected a walk may get, and at least:
+WALK_STEPS_MIN = 3_000
+IDS_KEPT_MAX = 2_000  # of a search: asked once and handed to the list, instead of asked twice
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,8 +84,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """What is known about a repo, without its card. `tags`, `config` and `safetensors` are JSON text.
 
     `trending` is for ordering; counts.trending_score makes a number for people of it. `sha` is the commit that was
@@ -135,8 +140,7 @@ def search(db: Database, actor: Actor, query: Query) -> Page:
     _check(query)
     after = _after(query)
     with db.read() as connection:
-        statement = _statement(connection, actor, query, after)
-        found = connection.execute(statement).all()
+        found = _found(connection, _Asked(actor, query, after, *_criteria(connection, actor, query)))
     rows = [Known(*row[1:]) for row in found[: query.limit]]
     more = len(found) > query.limit
     return Page(rows, _cursor(query, found[query.limit - 1]) if more else None)
@@ -237,32 +241,89 @@ def _words(key: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Criterion:
-    """A condition, as something to start from and as a question. `rows`: about how many repos meet it."""
+    """A condition, as something to start from and as a question. `rows`: about how many repos meet it.
+
+    `of_id` asks an id alone, `of_row` a row of `standing` or `repo`: exactly one of them is there. (`_seen` has
+    neither: visibility is always asked.)
+    """
 
     rows: int
     source: FromClause  # with a column `repo_id`
-    test: ColumnElement[bool]
+    of_id: Callable[[ColumnElement[int]], ColumnElement[bool]] | None = None
+    of_row: ColumnElement[bool] | None = None
 
 
-def _statement(
-    connection: Connection, actor: Actor, query: Query, after: tuple[float, int] | None
-) -> Select[tuple[Any, ...]]:
-    total, seen, criteria = _criteria(connection, actor, query)
-    criteria.sort(key=lambda criterion: criterion.rows)
-    rarest = seen if seen is not None and (not criteria or seen.rows < criteria[0].rows) else None
-    rarest = rarest or (criteria[0] if criteria else None)
-    walk = _walk_cost(query, total, [*criteria, *([seen] if seen else [])])
-    start: FromClause = standing
-    if rarest is not None and rarest.rows * SORT_COST < walk:
-        start = _Straight(rarest.source, standing, standing.c.repo_id == rarest.source.c.repo_id)
-        criteria = [criterion for criterion in criteria if criterion is not rarest]
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A query with all that a plan is made from. `total`: how many repos of the type there are."""
 
+    actor: Actor
+    query: Query
+    after: tuple[float, int] | None
+    total: int
+    seen: _Criterion | None
+    criteria: tuple[_Criterion, ...]
+
+    def share(self, criteria: Iterable[_Criterion]) -> float:
+        """Of all repos, if conditions hold independently of each other."""
+        return math.prod((min(one.rows / max(self.total, 1), 1.0) for one in criteria), start=1.0)
+
+    def sort_cost(self, start: _Criterion) -> float:
+        asked_early = [one for one in self.criteria if one.of_id is not None and one is not start]
+        return start.rows * (STEP_COST + ROW_COST * self.share(asked_early))
+
+    @property
+    def walk_steps(self) -> float:
+        """How far a walk is expected to get before the page is full."""
+        met = self.share((*self.criteria, *((self.seen,) if self.seen else ())))
+        return min((self.query.limit + 1) / max(met, 1e-9), float(self.total))
+
+    @property
+    def step_cost(self) -> float:
+        return STEP_COST + ROW_COST * self.share(one for one in self.criteria if one.of_id is not None)
+
+
+def _found(connection: Connection, asked: _Asked) -> Sequence[Row[Any]]:
+    """The rows of the page, and one more if there are more."""
+    starts = [*asked.criteria, *((asked.seen,) if asked.seen else ())]
+    start = min(starts, key=asked.sort_cost, default=None)
+    sort_cost = math.inf if start is None else asked.sort_cost(start)
+    if asked.walk_steps * asked.step_cost < sort_cost:
+        steps_max = int(max(asked.walk_steps * WALK_MARGIN, WALK_STEPS_MIN))
+        if start is None or steps_max >= asked.total:
+            return connection.execute(_statement(asked, None, None)).all()
+        found = connection.execute(_statement(asked, None, steps_max)).all()
+        # Full, or not worth another plan: the rest of the walk costs less than sorting would.
+        if len(found) > asked.query.limit:
+            return found
+        if asked.total * STEP_COST < sort_cost:
+            return connection.execute(_statement(asked, None, None)).all()
+    return connection.execute(_statement(asked, start, None)).all()
+
+
+def _statement(asked: _Asked, start: _Criterion | None, steps_max: int | None) -> Select[tuple[Any, ...]]:
+    """The page as one SQL text: sorting what `start` gives, or (None) walking, `steps_max` steps at most."""
+    query, actor = asked.query, asked.actor
     by = _SORTED_BY[query.sort]
-    conditions = [standing.c.type == query.type, *(criterion.test for criterion in criteria)]
-    if after is not None:
-        place = tuple_(literal(after[0], by.type), literal(after[1]))
-        here = tuple_(by, standing.c.repo_id)
-        conditions.append(here < place if query.descending else here > place)
+    place: list[ColumnElement[bool]] = [standing.c.type == query.type]
+    if asked.after is not None:
+        here, there = tuple_(by, standing.c.repo_id), tuple_(literal(asked.after[0], by.type), literal(asked.after[1]))
+        place.append(here < there if query.descending else here > there)
+    repo_id: ColumnElement[int] = standing.c.repo_id
+    source: FromClause = standing
+    if start is not None:
+        repo_id = start.source.c.repo_id
+        source = _Straight(start.source, standing, standing.c.repo_id == repo_id)
+    elif steps_max is not None:
+        walked = select(standing.c.repo_id).where(*place).order_by(*_order(query, by, standing.c.repo_id))
+        stretch = walked.limit(steps_max).subquery("stretch")
+        repo_id = stretch.c.repo_id
+        source = _Straight(stretch, standing, standing.c.repo_id == repo_id)
+    conditions = [*place]
+    for one in asked.criteria:
+        if one is not start:
+            conditions += [one.of_id(repo_id)] if one.of_id is not None else []
+            conditions += [one.of_row] if one.of_row is not None else []
     conditions += [repo.c.state == "live", visible(actor, repo.c.private, repo.c.namespace_id)]
     if not actor.is_admin:
         conditions.append(repo.c.disabled.is_(False))
@@ -270,7 +331,7 @@ def _statement(
         conditions.append(repo.c.gated.is_not(None) if query.gated else repo.c.gated.is_(None))
     page = (
         select(standing.c.repo_id, by.label("by"))
-        .select_from(_Straight(start, repo, repo.c.id == standing.c.repo_id))
+        .select_from(_Straight(source, repo, repo.c.id == standing.c.repo_id))
         .where(*conditions)
         .order_by(*_order(query, by, standing.c.repo_id))
         .limit(query.limit + 1)
@@ -286,15 +347,9 @@ def _order(query: Query, by: ColumnElement[Any], repo_id: ColumnElement[int]) ->
     return [by.desc(), repo_id.desc()] if query.descending else [by, repo_id]
 
 
-def _walk_cost(query: Query, total: int, criteria: list[_Criterion]) -> float:
-    """Of filling a page by walking, if conditions hold independently of each other and of the order."""
-    share = 1.0
-    for criterion in criteria:
-        share *= criterion.rows / max(total, 1)
-    return WALK_COST * min(float(total), (query.limit + 1) / max(share, 1e-9))
-
-
-def _criteria(connection: Connection, actor: Actor, query: Query) -> tuple[int, _Criterion | None, list[_Criterion]]:
+def _criteria(
+    connection: Connection, actor: Actor, query: Query
+) -> tuple[int, _Criterion | None, tuple[_Criterion, ...]]:
     """How many repos there are; those the actor may see (None: all); and what the query asks for."""
     wanted = _wanted_tags(connection, query)
     mine = [] if actor.is_admin else [of_namespace(one_id) for one_id in sorted(actor.namespace_ids)]
@@ -312,7 +367,8 @@ def _criteria(connection: Connection, actor: Actor, query: Query) -> tuple[int, 
         criteria.append(_liked(connection, query.liked_by))
     total = sum(known.get(key, (0, 0))[1] for key in (PUBLIC, PRIVATE))
     seen = None if actor.is_admin else _seen([known[key] for key in (PUBLIC, *mine) if key in known])
-    return total, seen, criteria
+    # The rarest is asked first.
+    return total, seen, tuple(sorted(criteria, key=lambda one: one.rows))
 
 
 def _wanted_tags(connection: Connection, query: Query) -> list[str]:
@@ -341,8 +397,8 @@ def _namespace_id(connection: Connection, author: str) -> int:
 
 
 def _tagged(tag_id: int, count: int) -> _Criterion:
-    test = (literal(tag_id << POSTING_SHIFT) + standing.c.repo_id).in_(select(posting.c.id))
-    return _Criterion(count, _range(tag_id).subquery(), test)
+    first = literal(tag_id << POSTING_SHIFT)
+    return _Criterion(count, _range(tag_id).subquery(), lambda repo_id: (first + repo_id).in_(select(posting.c.id)))
 
 
 def _range(tag_id: int) -> Select[tuple[int]]:
@@ -355,7 +411,7 @@ def _seen(known: list[tuple[int, int]]) -> _Criterion:
     """All that the actor can see, roughly: only a place to start from, since `visible` is always asked as well."""
     ranges = [_range(tag_id) for tag_id, _ in known] or [_range(0)]
     source = (ranges[0] if len(ranges) == 1 else union(*ranges)).subquery()
-    return _Criterion(sum(count for _, count in known), source, true())
+    return _Criterion(sum(count for _, count in known), source)
 
 
 def _searched(connection: Connection, query: Query) -> list[_Criterion]:
@@ -371,9 +427,13 @@ def _searched(connection: Connection, query: Query) -> list[_Criterion]:
     ]
     words = " AND ".join(_match(term) for term in terms)
     matching = select(catalog_search.c.rowid.label("repo_id")).where(_MATCH(literal(words)))
+    ids = connection.execute(matching.limit(IDS_KEPT_MAX + 1)).scalars().all()
+    if len(ids) <= IDS_KEPT_MAX:
+        listed = func.json_each(msgspec.json.encode(ids).decode()).table_valued("value")
+        kept = select(listed.c.value.label("repo_id")).subquery()
+        return [_Criterion(len(ids), kept, of_row=and_(*tests))]
     counted = select(func.count()).select_from(matching.limit(COUNTED_MAX).subquery())
-    rows = connection.execute(counted).scalar_one()
-    return [_Criterion(rows, matching.subquery(), and_(*tests))]
+    return [_Criterion(connection.execute(counted).scalar_one(), matching.subquery(), of_row=and_(*tests))]
 
 
 def _separated() -> Any:
@@ -403,13 +463,13 @@ def _sized(connection: Connection, query: Query) -> _Criterion:
     counted = select(func.count()).select_from(sized.limit(COUNTED_MAX).subquery())
     rows = connection.execute(counted).scalar_one()
     # `+ 0`: as a question only, so that SQLite does not walk this index instead of the sort's.
-    return _Criterion(rows, sized.subquery(), within(standing.c.parameters + 0))
+    return _Criterion(rows, sized.subquery(), of_row=within(standing.c.parameters + 0))
 
 
 def _liked(connection: Connection, user_id: int) -> _Criterion:
     liked = select(like.c.repo_id).where(like.c.user_id == user_id)
     rows = connection.execute(select(func.count()).select_from(liked.limit(COUNTED_MAX).subquery())).scalar_one()
-    return _Criterion(rows, liked.subquery(), standing.c.repo_id.in_(liked))
+    return _Criterion(rows, liked.subquery(), lambda repo_id: repo_id.in_(liked))
 
 
 def _check(query: Query) -> None:

@@ -16,7 +16,7 @@ from headwater.ground.errors import HeadwaterError
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, prog_name="headwater")
 def program() -> None:
-    """Headwater: a hub for open-weight models that anybody can own.
+    r"""Headwater: a hub for open-weight models that anybody can own.
 
     \b
     Start one:            headwater serve

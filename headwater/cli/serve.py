@@ -75,12 +75,10 @@ def run(settings: Settings, sock: socket.socket) -> None:
 
 
 def _serve(server: Any, sock: socket.socket) -> None:
-    # a second SIGTERM stops at once
-    def hurry(*_: object) -> None:
-        server.force_exit = True
-
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-        signal.signal(signal.SIGUSR1, hurry)
+        # uvicorn raises a caught signal again once it has stopped; it was obeyed, and the exit status is 0
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.signal(signal.SIGINT, lambda *_: None)
         runner.run(server.serve(sockets=[sock]))
 
 
@@ -104,5 +102,3 @@ def first_link(rooms: Any, settings: Settings) -> str:
     except HeadwaterError:
         user = rooms.accounts.create_user(FIRST_ADMIN, "Administrator", "", None, is_admin=True)
     return f"{settings.base_url}/login/link/{rooms.accounts.make_signin_link(user.id)}"
-
-

@@ -65,7 +65,7 @@ def of_error(error: HeadwaterError, request_id: str, *, signed_in: bool) -> Answ
     headers = {
         "X-Error-Code": error.code,
         "X-Error-Message": "".join(c if 32 <= ord(c) < 127 else "?" for c in words)[:1000],
-        **{name: value for name, value in error.headers.items()},
+        **error.headers,
     }
     if status == 401:
         headers["WWW-Authenticate"] = 'Basic realm="Headwater", charset="UTF-8"'

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from headwater.accounts.actor import NOBODY, Actor
+from headwater.accounts.signin import csrf_fits
 from headwater.front import answer as answers
 from headwater.front import body as bodies
 from headwater.front.answer import Answer
@@ -31,6 +33,8 @@ WAITING_THREADS = 64  # clones and shard checks under way at once; more wait the
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
+ErrorPage = Callable[[Rooms, Request, Answer, HeadwaterError], Answer]
+
 
 class App:
     def __init__(self, rooms: Rooms, router: Router) -> None:
@@ -42,7 +46,7 @@ class App:
         self._prefix = urlsplit(rooms.settings.base_url).path.rstrip("/")
         self._spool_folder = str(Path(rooms.settings.data) / "incoming")
         self._proxies = {a.strip() for a in rooms.settings.trusted_proxies.split(",") if a.strip()}
-        self._page_error: Any = None
+        self._page_error: ErrorPage | None = None
 
     async def __call__(self, scope: bodies.Message, receive: bodies.Receive, send: bodies.Send) -> None:
         if scope["type"] != "http":
@@ -60,11 +64,11 @@ class App:
                 answer, send, receive if incoming.complete else None, self.traffic, head_only=request.method == "HEAD"
             )
         except bodies.ClientGone:
-            # the connection may stand in the middle of a body: no further request may use it
-            transport = getattr(receive, "__self__", None)
+            # The connection may stand in the middle of a body: no further request may use it.
+            cycle: Any = getattr(receive, "__self__", None)
             with contextlib.suppress(AttributeError):
-                transport.transport.abort()  # type: ignore[union-attr]
-                transport.disconnected = True  # type: ignore[union-attr]
+                cycle.transport.abort()
+                cycle.disconnected = True
         finally:
             if request.file is not None:
                 request.file.close()
@@ -115,7 +119,7 @@ class App:
         most = getattr(settings, setting)
         if route.body == "sink":
             sink = await loop.run_in_executor(self.pool, route.handler, self.rooms, request)
-            return await incoming.into(sink)  # type: ignore[arg-type]
+            return await incoming.into(sink)
         if route.body == "spool":
             request.file = await incoming.spool(most, setting, self._spool_folder)
         else:
@@ -128,7 +132,8 @@ class App:
 
     def _run(self, route: Route, request: Request) -> Answer:
         self._check_csrf(request)
-        return route.handler(self.rooms, request)
+        answer: Answer = route.handler(self.rooms, request)
+        return answer
 
     def _admit(self, route: Route, request: Request, body_follows: bool) -> None:
         if route.auth == "actor":
@@ -154,7 +159,7 @@ class App:
         given = request.headers.get("x-csrf-token") or (
             request.field("csrf") if "form" in request.headers.get("content-type", "") else ""
         )
-        if not given or given != request.csrf:
+        if not csrf_fits(request.csrf, given):
             raise Forbidden("This form is out of date or came from another site; open the page again")
 
     def _refused(self, request: Request, route: Route | None, error: HeadwaterError) -> Answer:
@@ -168,12 +173,12 @@ class App:
         return answer
 
     def _new_place(self, request: Request, moved: Moved) -> str:
-        """The same address under the repo's new name."""
+        """The same address under the repo's new name. A path alone: older clients follow no absolute one."""
         old = "/".join(part for part in (request.params.get("ns"), request.params["name"]) if part)
         ending = ".git" if old.endswith(".git") else ""
         path = request.raw_path.replace(f"/{old}", f"/{moved.new.full}{ending}", 1)
         query = f"?{request.query_bytes.decode('ascii', 'replace')}" if request.query_bytes else ""
-        return f"{self.rooms.settings.base_url}{path}{query}"
+        return f"{self._prefix}{path}{query}"
 
     def _bug(self, request: Request, error: Exception) -> Answer:
         log.error("bug", id=request.id, method=request.method, path=request.raw_path, exc_info=error)
@@ -182,12 +187,10 @@ class App:
         answer.headers["X-Error-Code"] = "InternalError"
         return answer
 
-    def show_errors_as_pages(self, page: Any) -> None:
+    def show_errors_as_pages(self, page: ErrorPage) -> None:
         """`page(rooms, request, answer, error) -> Answer`: what a browser gets instead of JSON."""
         self._page_error = page
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
         self._waiting.shutdown(wait=True, cancel_futures=True)
-
-

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Executor
+from itertools import pairwise
 from typing import IO, Any, Protocol
 
 from headwater.front.answer import Answer, Piece
@@ -28,7 +29,7 @@ SPOOL_MEMORY = 4 << 20  # a spooled body up to this size never touches the disk
 RANGES_MAX = 16  # parts of one multipart answer; more is an attack, not a client
 
 
-class ClientGone(Exception):  # noqa: N818 - not an error: the other side hung up
+class ClientGone(Exception):
     """The client left, or stood still for too long, in the middle of a body."""
 
 
@@ -192,8 +193,12 @@ async def _send_piece(piece: Piece, send: Send, left: asyncio.Event, traffic: Tr
                 await _send_step(data, send, left, traffic, more=True)
     else:
         steps = iter(piece)
-        while (data := await loop.run_in_executor(traffic.waiting, next, steps, None)) is not None:
-            await _send_step(data, send, left, traffic, more=True)
+        while (made := await loop.run_in_executor(traffic.waiting, _next, steps)) is not None:
+            await _send_step(made, send, left, traffic, more=True)
+
+
+def _next(steps: Iterator[bytes]) -> bytes | None:
+    return next(steps, None)
 
 
 def _open_at(run: FileRun) -> IO[bytes]:
@@ -257,7 +262,7 @@ def ranges(header: str, size: int) -> list[tuple[int, int]] | None:
     if not runs:
         raise Unsatisfiable(header, size)
     ordered = sorted(runs)
-    if any(a[1] > b[0] for a, b in zip(ordered, ordered[1:], strict=False)):
+    if any(a[1] > b[0] for a, b in pairwise(ordered)):
         raise Unsatisfiable(header, size)
     return runs
 

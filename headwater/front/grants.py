@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from headwater.accounts.actor import NOBODY, Actor
-from headwater.front.answer import Answer, json
 from headwater.front import opening
+from headwater.front.answer import Answer, json
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground.errors import Forbidden, Unauthenticated

@@ -25,4 +25,4 @@ def telemetry(rooms: Rooms, request: Request) -> Answer:
 
 
 def agent_harnesses(rooms: Rooms, request: Request) -> Answer:
-    return json([])
+    return json({"harnesses": {}, "standardEnvVars": []})

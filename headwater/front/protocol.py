@@ -9,114 +9,123 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from headwater.ground.settings import Settings
 
 HEADERS_MAX = 100  # browsers send about 20, the clients about 12
 
 
-def limited(settings: Settings) -> type[HttpToolsProtocol]:
+def limited(settings: Settings) -> type[Connection]:
     """The connection class for these settings (uvicorn makes the instances itself)."""
+    return type("Connection", (Connection,), {"settings": settings})
 
-    class Connection(HttpToolsProtocol):
-        _timer: asyncio.TimerHandle | None = None
-        _header_bytes = 0
-        _in_headers = False
-        _refused = False
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if len(self.connections) > settings.connections_max:
-                self._refuse(503, "Service Unavailable", "Too many connections", "Retry-After: 5\r\n")
-            else:
-                self._await_headers()
+class Connection(HttpToolsProtocol):
+    """One connection; `limited` makes a class of its own for each hub's settings."""
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_timer()
-            super().connection_lost(exc)
+    settings: Settings
+    _timer: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+    _in_headers = False
+    _refused = False
 
-        def data_received(self, data: bytes) -> None:
-            if self._refused:
-                return
-            if self._timer is None and (self.cycle is None or self.cycle.response_complete):
-                self._await_headers()
-            if self._in_headers or self.cycle is None:
-                # counted here too: llhttp reports a header only when it is complete
-                self._header_bytes += len(data)
-                if self._header_bytes > 4 * settings.header_bytes_max + settings.url_bytes_max:
-                    self._too_large()
-                    return
-            try:
-                super().data_received(data)
-            except _Refused:
-                return
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.settings.connections_max:
+            self._refuse(503, "Service Unavailable", "Too many connections", "Retry-After: 5\r\n")
+        else:
+            self._await_headers()
 
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self._in_headers = True
-            self._header_bytes = 0
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
 
-        def on_url(self, url: bytes) -> None:
-            super().on_url(url)
-            if len(self.url) > settings.url_bytes_max:
-                self._refuse(414, "URI Too Long", f"The address is longer than {settings.url_bytes_max} bytes")
-                raise _Refused
-
-        def on_header(self, name: bytes, value: bytes) -> None:
-            super().on_header(name, value)
-            self._header_bytes += len(name) + len(value)
-            if len(self.headers) > HEADERS_MAX or self._header_bytes > settings.header_bytes_max:
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self._timer is None and self._between_requests():
+            self._await_headers()
+        if self._in_headers or self._between_requests():
+            # counted here too: llhttp reports a header only when it is complete
+            self._header_bytes += len(data)
+            if self._header_bytes > 4 * self.settings.header_bytes_max + self.settings.url_bytes_max:
                 self._too_large()
-                raise _Refused
+                return
+        try:
+            super().data_received(data)
+        except _Refused:
+            return
 
-        def on_headers_complete(self) -> None:
-            self._in_headers = False
-            self._stop_timer()
-            super().on_headers_complete()
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_headers = True
+        self._header_bytes = 0
 
-        def send_400_response(self, msg: str) -> None:
-            if not self._refused:
-                super().send_400_response(msg)
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > self.settings.url_bytes_max:
+            self._refuse(414, "URI Too Long", f"The address is longer than {self.settings.url_bytes_max} bytes")
+            raise _Refused
 
-        def _too_large(self) -> None:
-            self._refuse(
-                431, "Request Header Fields Too Large", f"More than {settings.header_bytes_max} bytes or {HEADERS_MAX} headers"
-            )
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._header_bytes += len(name) + len(value)
+        if len(self.headers) > HEADERS_MAX or self._header_bytes > self.settings.header_bytes_max:
+            self._too_large()
+            raise _Refused
 
-        def _await_headers(self) -> None:
-            self._stop_timer()
-            self._timer = self.loop.call_later(settings.header_timeout_s, self._late)
+    def on_headers_complete(self) -> None:
+        self._in_headers = False
+        self._stop_timer()
+        super().on_headers_complete()
 
-        def _stop_timer(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+    def send_400_response(self, msg: str) -> None:
+        if not self._refused:
+            super().send_400_response(msg)
 
-        def _late(self) -> None:
+    def _between_requests(self) -> bool:
+        # uvicorn's cycle is None until the first request, whatever its annotation says
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    def _too_large(self) -> None:
+        self._refuse(
+            431,
+            "Request Header Fields Too Large",
+            f"More than {self.settings.header_bytes_max} bytes or {HEADERS_MAX} headers",
+        )
+
+    def _await_headers(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(self.settings.header_timeout_s, self._late)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
             self._timer = None
-            if self.transport is not None and not self.transport.is_closing():
-                if self.cycle is None and not self._in_headers:
-                    self.transport.close()
-                else:
-                    self._refuse(408, "Request Timeout", "The headers took too long")
 
-        def _refuse(self, status: int, reason: str, words: str, extra: str = "") -> None:
-            self._refused = True
-            self._stop_timer()
-            body = words.encode()
-            head = (
-                f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
-                f"{extra}Connection: close\r\n\r\n"
-            )
-            if not self.transport.is_closing():
-                self.transport.write(head.encode() + body)
-                self.transport.close()
+    def _late(self) -> None:
+        self._timer = None
+        if self._in_headers:
+            self._refuse(408, "Request Timeout", "The headers took too long")
+        elif not self.transport.is_closing():
+            self.transport.close()
 
-    return Connection
+    def _refuse(self, status: int, reason: str, words: str, extra: str = "") -> None:
+        self._refused = True
+        self._stop_timer()
+        body = words.encode()
+        head = (
+            f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
+            f"{extra}Connection: close\r\n\r\n"
+        )
+        if not self.transport.is_closing():
+            self.transport.write(head.encode() + body)
+            self.transport.close()
 
 
-class _Refused(Exception):  # noqa: N818 - control flow inside the parser's callbacks
+class _Refused(Exception):
     """Stops the parser after an answer has gone out."""
 
 

@@ -14,7 +14,6 @@ from urllib.parse import unquote
 from headwater.ground.errors import Invalid, NotOffered
 
 if TYPE_CHECKING:
-    from headwater.front.answer import Answer
     from headwater.front.request import Request
     from headwater.front.rooms import Rooms
 
@@ -24,6 +23,7 @@ Auth = Literal["actor", "ticket", "open"]
 """Who may call: by token or session; by a signed ticket that the handler checks; anybody, credentials unread."""
 
 Handler = Callable[..., Any]
+"""`(rooms, request) -> Answer`, or `-> Sink` for routes whose body is `sink`."""
 SEGMENTS_MAX = 80  # a path inside a repo has 64 parts at most
 
 
@@ -31,7 +31,7 @@ SEGMENTS_MAX = 80  # a path inside a repo has 64 parts at most
 class Route:
     method: str
     pattern: str
-    handler: Callable[[Rooms, Request], Answer]
+    handler: Callable[[Rooms, Request], Any]
     does: str
     """One line for the reference and the OpenAPI document."""
     body: BodyKind = "none"
@@ -89,7 +89,9 @@ class Router:
                 return route, {name: _decoded(value) for name, value in zip(names, values, strict=True)}
         if found:
             allowed = ", ".join(sorted({verb for table, _ in found for verb in table}))
-            raise NotOffered(f"{method} is not offered here; this address takes {allowed}", status=405, headers={"Allow": allowed})
+            raise NotOffered(
+                f"{method} is not offered here; this address takes {allowed}", status=405, headers={"Allow": allowed}
+            )
         raise NotOffered("No such address on this hub, or not offered by this version")
 
 

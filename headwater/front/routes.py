@@ -31,7 +31,14 @@ def _one(
 
 
 def _api(
-    method: str, rest: str, handler: Handler, does: str, *, needs: str = "read", body: BodyKind = "none", body_max: str = ""
+    method: str,
+    rest: str,
+    handler: Handler,
+    does: str,
+    *,
+    needs: str = "read",
+    body: BodyKind = "none",
+    body_max: str = "",
 ) -> list[Route]:
     """A route below /api/{type}s/{repo}."""
     return [
@@ -41,7 +48,14 @@ def _api(
 
 
 def _repo(
-    method: str, rest: str, handler: Handler, does: str, *, needs: str = "read", body: BodyKind = "none", body_max: str = ""
+    method: str,
+    rest: str,
+    handler: Handler,
+    does: str,
+    *,
+    needs: str = "read",
+    body: BodyKind = "none",
+    body_max: str = "",
 ) -> list[Route]:
     """A route below a repo's own address: /{repo}, /datasets/{repo}, /spaces/{repo}."""
     return [
@@ -63,6 +77,36 @@ def _typed(handler: Handler, kind: str) -> Handler:
     return typed
 
 
+def _xet() -> list[Route]:
+    """The Xet CAS, with the addresses of older clients (xet.md, 1.3)."""
+    rows: list[tuple[str, str, Handler, str, BodyKind]] = [
+        ("POST", "/v1/xorb-grants/{prefix}/{hash}", cas.grant_xorb, "Ask where to send a xorb", "json"),
+        ("PUT", "/v1/xorb-puts/{hash}", cas.put_xorb, "A xorb, by a signed address", "sink"),
+        ("POST", "/v1/xorb-commits/{prefix}/{hash}/grant/{id}", cas.commit_grant, "A granted xorb has landed", "json"),
+        ("GET", "/v1/xorbs/{prefix}/{hash}", cas.head_xorb, "Whether a xorb is here", "none"),
+        ("POST", "/v2/shards", cas.post_shard_v2, "A shard, with progress", "spool"),
+        ("PUT", "/shard/{prefix}/{hash}", cas.post_shard, "A shard", "spool"),
+        ("GET", "/v2/reconstructions/{file}", cas.reconstruct_v2, "How to rebuild a file", "none"),
+        ("GET", "/fetch/{ticket}", cas.fetch, "Bytes of a xorb, by a signed address", "none"),
+        ("GET", "/v1/files/{file}", cas.head_file, "Whether a file is here, and its size", "none"),
+        ("POST", "/v1/telemetry", cas.telemetry, "Taken from clients and not kept", "json"),
+    ]
+    older: list[tuple[tuple[str, ...], tuple[str, str, Handler, str, BodyKind]]] = [
+        (("/v1/xorbs", "/xorbs", "/xorb"), ("POST", "/{prefix}/{hash}", cas.post_xorb, "A xorb", "sink")),
+        (("/v1/shards", "/shards", "/shard/{prefix}/{hash}"), ("POST", "", cas.post_shard, "A shard", "spool")),
+        (("/v1/chunks", "/chunks", "/chunk"), ("GET", "/{prefix}/{hash}", cas.dedup, "Where a chunk lies", "none")),
+        (
+            ("/v1/reconstructions", "/reconstructions", "/reconstruction"),
+            ("GET", "/{file}", cas.reconstruct_v1, "How to rebuild a file", "none"),
+        ),
+    ]
+    rows += [(method, f"{start}{rest}", *more) for starts, (method, rest, *more) in older for start in starts]  # type: ignore[misc]
+    return [
+        Route(method, f"/xet{path}", handler, does, body, "ticket", "", "shard_max" if body == "spool" else "")
+        for method, path, handler, does, body in rows
+    ]
+
+
 ROUTES: list[Route] = [
     # --- 3.1 repos, files, commits ---
     *_api("GET", "", info.get, "One repo: what it is and which files it has"),
@@ -74,11 +118,18 @@ ROUTES: list[Route] = [
     *_one("POST", "/api/repos/move", manage.move, "Give a repo another name or owner", needs="signed-in", body="json"),
     *_api("PUT", "/settings", manage.settings, "Change a repo's visibility or gate", needs="admin", body="json"),
     *_api("POST", "/duplicate", manage.duplicate, "Copy a repo with its history", needs="signed-in", body="json"),
-    *_api("POST", "/preupload/{rev}", preupload.ask, "Which files go through LFS or Xet", needs="signed-in", body="json"),
     *_api(
-        "POST", "/commit/{rev}", commit.make, "One commit out of NDJSON operations",
-        needs="signed-in", body="spool", body_max="commit_body_max",
-    ),  # fmt: skip
+        "POST", "/preupload/{rev}", preupload.ask, "Which files go through LFS or Xet", needs="signed-in", body="json"
+    ),
+    *_api(
+        "POST",
+        "/commit/{rev}",
+        commit.make,
+        "One commit out of NDJSON operations",
+        needs="signed-in",
+        body="spool",
+        body_max="commit_body_max",
+    ),
     *_one("POST", "/api/validate-yaml", preupload.validate_yaml, "Check a card's front matter", body="json"),
     *_one("GET", "/api/whoami-v2", people.whoami, "Whose token this is"),
     *_api("GET", "/auth-check", manage.auth_check, "Whether the caller may read the repo's files"),
@@ -100,7 +151,14 @@ ROUTES: list[Route] = [
     *_one("POST", "/lfs/{oid}/complete", lfs.complete, "Join the parts", auth="ticket", body="json"),
     *_api("GET", "/lfs-files", manage.lfs_files, "The large files a repo holds", needs="write"),
     *_api("POST", "/lfs-files/batch", manage.lfs_files_delete, "Remove large files", needs="admin", body="json"),
-    *_api("POST", "/lfs-files/duplicate", manage.lfs_files_duplicate, "Let another repo hold them", needs="signed-in", body="json"),
+    *_api(
+        "POST",
+        "/lfs-files/duplicate",
+        manage.lfs_files_duplicate,
+        "Let another repo hold them",
+        needs="signed-in",
+        body="json",
+    ),
     *_api("GET", "/xet-read-token/{rev}", grants.read_token, "A Xet token to read"),
     *_api("GET", "/xet-write-token/{rev}", grants.write_token, "A Xet token to write", needs="signed-in"),
     # --- 3.3 refs, history ---
@@ -110,7 +168,14 @@ ROUTES: list[Route] = [
     *_api("POST", "/tag/{rev*}", refs.create_tag, "Make a tag", needs="write", body="json"),
     *_api("DELETE", "/tag/{rev*}", refs.delete_tag, "Delete a tag", needs="write"),
     *_api("GET", "/commits/{rev}", tree.commits, "The commits that lead to a revision"),
-    *_api("POST", "/super-squash/{branch*}", refs.super_squash, "One commit out of a branch's history", needs="write", body="json"),
+    *_api(
+        "POST",
+        "/super-squash/{branch*}",
+        refs.super_squash,
+        "One commit out of a branch's history",
+        needs="write",
+        body="json",
+    ),
     *_api("GET", "/compare/{range*}", tree.compare, "A unified diff of two revisions"),
     # --- 3.4 lists ---
     *_one("GET", "/api/{type}", lists.listing, "Search and list models, datasets or spaces"),
@@ -125,48 +190,28 @@ ROUTES: list[Route] = [
     *_one("GET", "/api/organizations/{org}/overview", people.org_overview, "An organization"),
     *_one("GET", "/api/organizations/{org}/members", people.org_members, "Its members"),
     *_one("GET", "/api/organizations/{org}/followers", people.nobody_follows, "Always empty: followers are not kept"),
-    *_one("GET", "/api/settings/repositories", people.own_repositories, "One's own repos and what they weigh", needs="signed-in"),
     *_one(
-        "GET", "/api/organizations/{org}/settings/repositories", people.org_repositories,
-        "An organization's repos and what they weigh", needs="signed-in",
-    ),  # fmt: skip
+        "GET",
+        "/api/settings/repositories",
+        people.own_repositories,
+        "One's own repos and what they weigh",
+        needs="signed-in",
+    ),
+    *_one(
+        "GET",
+        "/api/organizations/{org}/settings/repositories",
+        people.org_repositories,
+        "An organization's repos and what they weigh",
+        needs="signed-in",
+    ),
     # --- 4 git ---
     *_repo("GET", "/info/refs", info_refs, "git: which refs there are"),
     *_repo("POST", "/git-upload-pack", upload_pack, "git clone and fetch", body="spool", body_max="json_body_max"),
     *_repo("POST", "/git-receive-pack", receive_pack, "git push", needs="write", body="spool", body_max="push_max"),
-    # --- Xet CAS, with the addresses of older clients (xet.md, 1.3) ---
-    *[
-        Route(method, f"/xet{path}", handler, does, body, "ticket", "", body_max)
-        for paths, method, handler, does, body, body_max in (
-            (("/v1/xorb-grants/{prefix}/{hash}",), "POST", cas.grant_xorb, "Ask where to send a xorb", "json", ""),
-            (("/v1/xorb-puts/{hash}",), "PUT", cas.put_xorb, "A xorb, by a signed address", "sink", ""),
-            (("/v1/xorb-commits/{prefix}/{hash}/grant/{id}",), "POST", cas.commit_grant, "A granted xorb has landed", "json", ""),
-            (
-                ("/v1/xorbs/{prefix}/{hash}", "/xorbs/{prefix}/{hash}", "/xorb/{prefix}/{hash}"),
-                "POST", cas.post_xorb, "A xorb", "sink", "",
-            ),
-            (("/v1/xorbs/{prefix}/{hash}",), "GET", cas.head_xorb, "Whether a xorb is here", "none", ""),
-            (("/v2/shards",), "POST", cas.post_shard_v2, "A shard, with progress", "spool", "shard_max"),
-            (("/v1/shards", "/shards", "/shard/{prefix}/{hash}"), "POST", cas.post_shard, "A shard", "spool", "shard_max"),
-            (("/shard/{prefix}/{hash}",), "PUT", cas.post_shard, "A shard", "spool", "shard_max"),
-            (
-                ("/v1/chunks/{prefix}/{hash}", "/chunks/{prefix}/{hash}", "/chunk/{prefix}/{hash}"),
-                "GET", cas.dedup, "Where a chunk already lies", "none", "",
-            ),
-            (("/v2/reconstructions/{file}",), "GET", cas.reconstruct_v2, "How to rebuild a file", "none", ""),
-            (
-                ("/v1/reconstructions/{file}", "/reconstructions/{file}", "/reconstruction/{file}"),
-                "GET", cas.reconstruct_v1, "How to rebuild a file", "none", "",
-            ),
-            (("/fetch/{ticket}",), "GET", cas.fetch, "Bytes of a xorb, by a signed address", "none", ""),
-            (("/v1/files/{file}",), "GET", cas.head_file, "Whether a file is here, and its size", "none", ""),
-            (("/v1/telemetry",), "POST", cas.telemetry, "Taken from clients and not kept", "json", ""),
-        )
-        for path in paths
-    ],  # fmt: skip
+    *_xet(),
     # --- the hub itself ---
     *_one("GET", "/health/live", health.live, "The process answers", auth="open"),
     *_one("GET", "/health/ready", health.ready, "The hub can read and write", auth="open"),
     *_one("GET", "/api/openapi.json", openapi.document, "This table as an OpenAPI document", auth="open"),
     *PAGES,
-]  # fmt: skip
+]

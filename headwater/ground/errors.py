@@ -1,7 +1,7 @@
 """The error taxonomy: the single list of what can go wrong for a reason that is not a bug.
 
 Each class fixes its code, HTTP status, Hub headers and CLI exit status once. `front/answer.py` turns them into HTTP,
-`cli` into an exit status, `docs/reference/errors.md` is generated from them. Anything else that is raised is a bug: 500.
+`cli` into an exit status, `docs/reference/errors.md` is generated from them. All else that is raised is a bug: 500.
 """
 
 from __future__ import annotations

@@ -70,7 +70,13 @@ _INSERT = insert(event)
 
 
 def append(
-    connection: Connection, kind: str, at_ms: int, *, repo_id: int | None = None, actor_id: int | None = None, **data: Any
+    connection: Connection,
+    kind: str,
+    at_ms: int,
+    *,
+    repo_id: int | None = None,
+    actor_id: int | None = None,
+    **data: Any,
 ) -> None:
     """One line, inside the caller's transaction: the event is there exactly if what it tells of is."""
     assert kind in KINDS, kind
@@ -94,4 +100,4 @@ def since(connection: Connection, after_id: int, limit: int = 500) -> list[Event
 
 
 def last_id(connection: Connection) -> int:
-    return connection.execute(select(func.coalesce(func.max(event.c.id), 0))).scalar_one()
+    return int(connection.execute(select(func.coalesce(func.max(event.c.id), 0))).scalar_one())

@@ -28,7 +28,9 @@ TEXT_MAX = 4000  # of one value; a hostile name must not fill the disk
 def redact(text: str) -> str:
     """`text` without tokens, signatures, cookies and credentials in URLs; control characters made visible."""
     shown = _SECRETS.sub(REDACTED, text[:TEXT_MAX])
-    return shown if shown.isprintable() else "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in shown)
+    return (
+        shown if shown.isprintable() else "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in shown)
+    )
 
 
 def _redact_all(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

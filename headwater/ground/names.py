@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Literal, NewType, cast
+from typing import Literal, NewType
 
 from headwater.ground.errors import Invalid
 
@@ -34,14 +34,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _HEX40 = re.compile(r"[0-9a-f]{40}\Z")
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
-# The first segment of a URL that is not a namespace, and the second that is not a repo's name.
-RESERVED_NAMES = frozenset(
-    "api auth auth-check blob branch bucket buckets collection collections commit commits compare dataset datasets "
-    "discussion discussions docs duplicate edit export favicon.ico git-receive-pack git-upload-pack health info join "
-    "kernel kernels lfs lfs-files like likers likes login logout me metrics model models new none null oauth org "
-    "organization organizations papers paths-info preupload raw refs resolve resolve-cache revision "
-    "safetensors-metadata search settings signin signup space spaces static super-squash tag tags tokens tree undefined "
-    "upload uploads users webhooks well-known whoami xet xet-read-token xet-write-token".split()
+# First segments of URLs: none of them can be a namespace.
+RESERVED_NAMESPACES = frozenset(
+    "api auth blob buckets collections datasets discussions docs edit favicon.ico health join kernels lfs login logout "
+    "me metrics models new none null oauth organizations orgs papers raw resolve resolve-cache robots.txt search "
+    "settings signin signup spaces static tags tokens tree undefined upload uploads users webhooks well-known whoami "
+    "xet".split()
+)
+# Segments that follow a repo's id: a repo without a namespace would be one repo with this one's name in it.
+RESERVED_REPO_NAMES = frozenset(
+    "auth-check blob branch commit commits compare discussions duplicate edit git-receive-pack git-upload-pack info "
+    "lfs-files like likers overview paths-info preupload raw refs resolve resolve-cache revision "
+    "safetensors-metadata settings super-squash tag tree xet-read-token xet-write-token".split()
 )
 
 # Device names: a file so named cannot be created, or opens a device, on Windows clients.
@@ -80,7 +84,7 @@ def repo_type(text: str) -> RepoType:
     singular = text.removesuffix("s")
     if singular not in REPO_TYPES:
         raise Invalid(f"type: {text[:40]!r} is not one of model, dataset, space")
-    return cast(RepoType, singular)
+    return singular
 
 
 def name(text: str, what: str = "name") -> str:
@@ -95,10 +99,18 @@ def name(text: str, what: str = "name") -> str:
     return text
 
 
-def new_name(text: str, what: str = "name") -> str:
-    """A name that is about to be given: also refuses the words that URLs need."""
-    name(text, what)
-    if text.lower() in RESERVED_NAMES or text.lower() in _WINDOWS_DEVICES:
+def new_namespace(text: str) -> str:
+    """The name of a user or an organization that is about to be made: also refuses the words that URLs need."""
+    return _unreserved(name(text), RESERVED_NAMESPACES, "name")
+
+
+def new_repo_name(text: str) -> str:
+    """The last part of the id of a repo that is about to be made."""
+    return _unreserved(name(text, "repo name"), RESERVED_REPO_NAMES, "repo name")
+
+
+def _unreserved(text: str, reserved: frozenset[str], what: str) -> str:
+    if text.lower() in reserved or text.lower() in _WINDOWS_DEVICES:
         raise Invalid(f"{what}: {text!r} is reserved; choose another")
     return text
 

@@ -61,9 +61,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     push_max: Annotated[int, Meta(description="Bytes of one git push (packs hold no LFS content).")] = 2 * GIB
     shard_max: Annotated[int, Meta(description="One Xet shard; what old clients send may exceed 64 MiB.")] = 96 * MIB
     json_body_max: Annotated[int, Meta(description="Any other JSON request body.")] = 8 * MIB
-    upload_grace_s: Annotated[
-        int, Meta(description="An upload that no commit names is collected after this long.")
-    ] = 7 * DAY_S
+    upload_grace_s: Annotated[int, Meta(description="An upload that no commit names is collected after this long.")] = (
+        7 * DAY_S
+    )
     xorb_keep_s: Annotated[
         int,
         Meta(
@@ -84,9 +84,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     connections_max: Annotated[int, Meta(ge=1, description="Open connections; further ones are refused.")] = 2000
     header_bytes_max: Annotated[int, Meta(description="All headers of one request; more answers 431.")] = 64 * KIB
     url_bytes_max: Annotated[int, Meta(description="The request line's URL; more answers 414.")] = 16 * KIB
-    stop_grace_s: Annotated[
-        float, Meta(ge=0, description="On SIGTERM, running transfers get this long to finish.")
-    ] = 30.0
+    stop_grace_s: Annotated[float, Meta(ge=0, description="On SIGTERM, running transfers get this long to finish.")] = (
+        30.0
+    )
     busy_wait_s: Annotated[
         float, Meta(gt=0, description="A write waits this long for the database, then answers 503.")
     ] = 10.0

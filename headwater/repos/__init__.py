@@ -13,6 +13,7 @@ from headwater.ground.clock import Clock
 from headwater.ground.db import Database
 from headwater.ground.settings import Settings
 from headwater.repos.commit import Commits
+from headwater.repos.copies import Copies
 from headwater.repos.git import Git
 from headwater.repos.holds import Holds, LfsFile, Pending
 from headwater.repos.likes import Liked, Liker, Likes
@@ -42,9 +43,9 @@ from headwater.repos.wire import Wire
 from headwater.store import Store
 
 __all__ = [
-    "AddInline", "AddPointer", "Candidate", "Commit", "CommitResult", "Copy", "Created", "DeleteFile", "DeleteFolder", "Entry",
-    "LfsFile", "Liked", "Liker", "Message", "Moved", "Operation", "Pending", "RefInfo", "RefMove", "RefsList", "Repo",
-    "Repos", "UNSET", "UploadMode",
+    "UNSET", "AddInline", "AddPointer", "Candidate", "Commit", "CommitResult", "Copy", "Created", "DeleteFile",
+    "DeleteFolder", "Entry", "LfsFile", "Liked", "Liker", "Message", "Moved", "Operation", "Pending", "RefInfo",
+    "RefMove", "RefsList", "Repo", "Repos", "UploadMode",
 ]  # fmt: skip
 
 
@@ -63,6 +64,7 @@ class Repos:
             self.git, self.moves, self.refs, self.tree, holds=self.holds, clock=clock, settings=settings
         )
         self.wire = Wire(self.git, self.moves, self.holds, clock, settings)
+        self.copies = Copies(db, self.git, self.moves, self.registry)
         self.open = self.registry.open
         self.follow_namespace = self.registry.follow_namespace
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, cast
 
+from headwater.ground.errors import RepoMissing, Unavailable
 from headwater.repos.git import child_environment
 
 MEMORY_BYTES_MAX = 2 << 30  # address space of one child: packs are mapped in windows, blobs are at most a few MiB
@@ -93,16 +94,23 @@ def running(
     """`git *arguments` on that repository while the block runs; `source`: its standard input (subprocess.PIPE: fed)."""
     config = [word for name, value in _CONFIG.items() for word in ("-c", f"{name}={value}")]
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(  # noqa: S603  # fixed words and our own paths
-            ["git", *config, *arguments],  # noqa: S607  # the git of the PATH the hub was started with
-            stdin=source,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=child_environment(git_dir) | dict(more_environment or {}),
-            cwd=git_dir,
-            bufsize=0,
-            start_new_session=True,  # so that it can be ended together with what it starts
-        )
+        try:
+            process = subprocess.Popen(  # noqa: S603  # fixed words and our own paths
+                ["git", *config, *arguments],  # noqa: S607  # the git of the PATH the hub was started with
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=child_environment(git_dir) | dict(more_environment or {}),
+                cwd=git_dir,
+                bufsize=0,
+                start_new_session=True,  # so that it can be ended together with what it starts
+            )
+        except FileNotFoundError as error:
+            if not git_dir.exists():
+                raise RepoMissing(git_dir.stem) from error  # deleted since the caller's row was read
+            raise Unavailable(
+                "The hub can't start git; its administrator must install it.", retry_after_s=60
+            ) from error
         started = Child(process, errors)
         try:
             _limit(process.pid)

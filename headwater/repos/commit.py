@@ -79,7 +79,7 @@ class Commits:
         self._clock = clock
         self._settings = settings
 
-    def apply(  # noqa: PLR0917  # six, as habits.md allows: each is a noun of the request
+    def apply(  # six, as habits.md allows: each is a noun of the request
         self,
         actor: Actor,
         repo: Repo,

@@ -57,6 +57,8 @@ _CONFIG = b"""[core]
 [maintenance]
 \tauto = false
 """
+# One thread and little memory: this is background work beside a serving hub.
+_SMALL = ("-c", "pack.threads=1", "-c", "pack.windowMemory=64m", "-c", "pack.deltaCacheSize=16m")
 _OBJECT_TYPES: dict[ObjectType, Kind] = {
     ObjectType.COMMIT: "commit",
     ObjectType.TREE: "tree",
@@ -374,14 +376,19 @@ class Git:
         return found[:PROBLEMS_MAX] or ["git fsck failed and did not say why"]
 
     def _child(self, repo_id: int, words: Sequence[str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(  # noqa: S603  # fixed words and names of our own
-            ["git", "-c", "pack.threads=1", "-c", "pack.windowMemory=64m", "-c", "pack.deltaCacheSize=16m", *words],  # noqa: S607
-            input=given,
-            capture_output=True,
-            env=child_environment(self.path(repo_id)),
-            timeout=CHILD_WAIT_S,
-            check=False,
-        )
+        try:
+            return subprocess.run(  # noqa: S603  # fixed words and names of our own
+                ["git", *_SMALL, *words],  # noqa: S607
+                input=given,
+                capture_output=True,
+                env=child_environment(self.path(repo_id)),
+                timeout=CHILD_WAIT_S,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise Unavailable("The program git is not installed where the hub runs; install it.") from error
+        except subprocess.TimeoutExpired as error:
+            raise Unavailable(f"git worked on repo {repo_id} for {CHILD_WAIT_S:g} s and was ended.") from error
 
     # Handles
 
@@ -425,6 +432,7 @@ class Git:
                 raise RepoMissing(str(repo_id)) from error  # deleted since the caller's row was read
             raise _damaged(repo_id, error) from error
         mine[repo_id] = (age, repository)
+        mine.move_to_end(repo_id)
         if len(mine) > OPEN_MAX:
             mine.popitem(last=False)
         return repository
@@ -528,6 +536,7 @@ def _delete_ref(root: Path, ref: str, staged: Path) -> None:
     place = root / ref
     if place.is_file():
         place.unlink()
+        checkpoint("ref.deleted")
         fsync_folder(place.parent)
     # Empty folders would stand in the way of a ref with the folder's name.
     folder = place.parent

@@ -150,7 +150,7 @@ class Inspection:
             for tip in tips:
                 found = Findings(tip.ref)
                 self.findings.append(found)
-                if tip.new not in seen and self._is_sound(reader, tip, found):
+                if tip.new not in seen and self._is_sound(tip, found):
                     yield from self._look(reader, tip, seen, found)
                     seen.append(tip.new)
                 if not tip.is_tag and found.reason() is None:
@@ -164,7 +164,7 @@ class Inspection:
     def _git(self, arguments: list[str], source: int | IO[bytes]) -> AbstractContextManager[child.Child]:
         return child.running(arguments, self._git_dir, source, self._environment)
 
-    def _is_sound(self, reader: child.Child, tip: Tip, found: Findings) -> bool:
+    def _is_sound(self, tip: Tip, found: Findings) -> bool:
         """A branch leads to a commit, a tag to a commit at last; neither is a book."""
         with tempfile.TemporaryFile() as asked:
             asked.write(f"{tip.new}\n{tip.new}^{{commit}}\n".encode())
@@ -229,13 +229,13 @@ class Inspection:
     def _read(self, reader: child.Child, asked: Sequence[tuple[str, str, str]], found: Findings) -> None:
         reader.feed("".join(f"{oid}\n" for oid, _, _ in asked).encode())
         for _oid, kind, path in asked:
-            data = _answer(reader)
-            if data is None:
+            answer = _answer(reader)
+            if answer is None:
                 found.other.add(INCOMPLETE)
             elif kind == "tree":
-                self._look_at_tree(path, data, found)
+                self._look_at_tree(path, answer[1], found)
             else:
-                self._look_at_pointer(path, data, found)
+                self._look_at_pointer(path, answer[1], found)
 
     def _look_at_pointer(self, path: str, data: bytes, found: Findings) -> None:
         pointer = pointers.parse(data)
@@ -298,7 +298,8 @@ class Inspection:
         if commit is None:
             return None
         reader.feed(f"{commit}:README.md\n".encode())
-        return _answer(reader)
+        answer = _answer(reader)
+        return answer[1] if answer is not None and answer[0] == b"blob" else None
 
     def _look_for_objects(self) -> None:
         """Every LFS object that the push names must be this repo's (T16, T17), with the size that the pointer says."""
@@ -308,13 +309,13 @@ class Inspection:
                 found.missing.add(f"{sha256} of {size} bytes ({_shown(path)})")
 
 
-def _answer(reader: child.Child) -> bytes | None:
-    """One answer of `cat-file --batch`; None: no such object. Sizes were looked at before."""
+def _answer(reader: child.Child) -> tuple[bytes, bytes] | None:
+    """One answer of `cat-file --batch`: kind and bytes; None: no such object. Sizes were looked at before."""
     head = reader.stdout.readline().split(b" ")
     if len(head) != 3:
         return None
     data = reader.stdout.read(int(head[2]) + 1)
-    return data[:-1]
+    return head[1], data[:-1]
 
 
 def _join(folder: str, name: str) -> str:

@@ -27,6 +27,7 @@ WALK_MAX = 100_000  # commits that one page of history may pass over
 DIFF_BYTES_MAX = 2 << 20  # of one comparison, as text
 DIFF_FILE_BYTES_MAX = 1 << 20  # a larger file is named as different and not shown: diffs cost more than their size
 DIFF_FILES_MAX = 3_000
+DIFF_READ_BYTES_MAX = 64 << 20  # compared in all: a second or two of work, however little of it differs
 
 _SHORT_ID = re.compile(r"[0-9a-f]{7,39}\Z")
 _COMMIT_LIKE = re.compile(r"[0-9a-f]{40}\Z")
@@ -54,7 +55,7 @@ class Refs:
         RevisionMissing, also for a commit that is in another repo only.
         """
         refs = self._git.refs(repo.id)
-        branch = refs.get(f"refs/heads/{revision}")
+        branch = refs.get(MAIN if revision == "HEAD" else f"refs/heads/{revision}")
         if branch is not None and not _COMMIT_LIKE.match(revision):
             return CommitId(branch)
         found = self._find(repo.id, refs, revision)
@@ -84,9 +85,11 @@ class Refs:
         return as_commit(commit_id, self._git.commit(repo.id, commit_id))
 
     def commits(self, repo: Repo, revision: str, after: str | None = None, limit: int = 50) -> Page:
-        """History from `revision` backwards in time, starting behind `after`."""
+        """History from `revision` backwards in time, starting behind `after`, which an earlier page gave."""
         walk = itertools.islice(self._git.walk(repo.id, self.resolve(repo, revision)), WALK_MAX)
         if after is not None:
+            if not _COMMIT_LIKE.match(after) or self._git.find_commit(repo.id, after) is None:
+                raise Invalid("cursor: not one that this list gave; start again from the first page")
             for commit_id in walk:
                 if commit_id == after:
                     break
@@ -100,11 +103,12 @@ class Refs:
         says so."""
         trees = [self._git.commit(repo.id, self.resolve(repo, revision)).tree for revision in (old, new)]
         parts: list[bytes] = []
-        left_bytes = DIFF_BYTES_MAX
+        left_bytes, left_reading = DIFF_BYTES_MAX, DIFF_READ_BYTES_MAX
         for i, change in enumerate(self._git.changes(repo.id, trees[0], trees[1])):
             part = _shown(change)
             left_bytes -= len(part)
-            if i >= DIFF_FILES_MAX or left_bytes < 0:
+            left_reading -= change.old_size + change.new_size if _is_small(change) else 0
+            if i >= DIFF_FILES_MAX or left_bytes < 0 or left_reading < 0:
                 parts.append(b"... more files differ; the comparison was cut here\n")
                 break
             parts.append(part)
@@ -252,8 +256,12 @@ def _new_name(name: str, what: str) -> str:
     return name
 
 
+def _is_small(change: Change) -> bool:
+    return max(change.old_size, change.new_size) <= DIFF_FILE_BYTES_MAX
+
+
 def _shown(change: Change) -> bytes:
-    if max(change.old_size, change.new_size) <= DIFF_FILE_BYTES_MAX:
+    if _is_small(change):
         return change.patch()
     head = f"diff --git a/{change.old_path} b/{change.new_path}\n"
     sizes = f"File of {change.old_size} -> {change.new_size} bytes differs; too large to be shown\n"

@@ -34,7 +34,7 @@ from headwater.ground.errors import (
     Unauthenticated,
 )
 from headwater.ground.faults import checkpoint
-from headwater.ground.names import REPO_TYPES, CommitId, FilePath, RepoId
+from headwater.ground.names import CommitId, FilePath, RepoId
 from headwater.ground.settings import Settings
 from headwater.repos.git import Git
 from headwater.repos.moves import Moves
@@ -184,7 +184,7 @@ class Registry:
         """
         _signed_in(actor)
         user_id = author_id(actor)
-        names.new_name(rid.name, "repo name")
+        names.new_repo_name(rid.name)
         _check_sdk(rid, sdk)
         _check_gate(gated)
         with self._db.write() as connection:
@@ -255,7 +255,7 @@ class Registry:
         moving = self.open(actor, source, "admin")
         if target.type != source.type:
             raise Invalid(f"type: a {source.type} can't become a {target.type}")
-        names.new_name(target.name, "repo name")
+        names.new_repo_name(target.name)
         key = names.key(target.full)
         with self._db.write() as connection:
             moving = self._again(connection, actor, moving)
@@ -328,7 +328,9 @@ class Registry:
                 raise Conflict(f"{before.name!r} still has repos ({count}): move or delete them first")
             return
         now_ms = self._clock.now_ms()
-        for row in connection.execute(select(repo).where(repo.c.namespace_id == after.id, repo.c.state == "live")).all():
+        for row in connection.execute(
+            select(repo).where(repo.c.namespace_id == after.id, repo.c.state == "live")
+        ).all():
             moving = as_repo(row)
             rid = replace(moving.rid, namespace=after.name)
             key = names.key(rid.full)

@@ -25,7 +25,7 @@ from headwater import __version__
 from headwater.accounts.actor import Actor
 from headwater.ground import names
 from headwater.ground.clock import Clock
-from headwater.ground.errors import HeadwaterError, Invalid, TooMuch
+from headwater.ground.errors import HeadwaterError, Invalid, RepoMissing, TooMuch
 from headwater.ground.faults import checkpoint
 from headwater.ground.log import log
 from headwater.ground.names import RefName
@@ -285,6 +285,7 @@ class Wire:
         error: HeadwaterError | None = None
         try:
             with self._moves.turn(push.repo.id):
+                self._moves.refs(push.repo.id)  # RepoMissing if it was deleted while the push was looked at
                 if folder is not None:
                     self._land(push.repo, folder)
                 checkpoint("push.landed")
@@ -300,7 +301,7 @@ class Wire:
         refused: dict[str, str] = {}
         if error is not None:
             # After a failing disk some may have moved nevertheless: said as it is.
-            now = self._moves.refs(push.repo.id)
+            now = {} if isinstance(error, RepoMissing) else self._moves.refs(push.repo.id)
             refused = {c.ref: error.text for c in push.commands if now.get(c.ref) != c.new}
         yield from _report(push, refused)
 

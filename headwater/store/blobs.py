@@ -166,9 +166,11 @@ class Store:
     def by_xet_hash(self, xet_hash: XetHash) -> list[Blob]:
         """Blobs that Xet clients know by this hash (the true one, or a SHA-256 as a pseudo-hash)."""
         with self.db.read() as connection:
-            found = connection.execute(
-                select(tables.blob.c.sha256).where(tables.blob.c.xet_hash == xet_hash)
-            ).scalars().all()
+            found = (
+                connection.execute(select(tables.blob.c.sha256).where(tables.blob.c.xet_hash == xet_hash))
+                .scalars()
+                .all()
+            )
         blobs = [self.blob(Sha256(sha256)) for sha256 in found]
         plain = self.find(Sha256(xet_hash))
         return [*blobs, plain] if plain is not None and plain.xet_hash == xet_hash and plain not in blobs else blobs

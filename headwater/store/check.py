@@ -53,9 +53,13 @@ def _names(store: Store, column: object, where: object) -> Iterator[str]:
     after = ""
     while True:
         with store.db.read() as connection:
-            page = connection.execute(
-                select(column).where(where, column > after).order_by(column).limit(BATCH)  # type: ignore[operator,arg-type,call-overload]
-            ).scalars().all()
+            page = (
+                connection.execute(
+                    select(column).where(where, column > after).order_by(column).limit(BATCH)  # type: ignore[operator,call-overload]
+                )
+                .scalars()
+                .all()
+            )
         yield from page
         if len(page) < BATCH:
             return

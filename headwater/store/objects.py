@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from headwater.ground.errors import Corrupt, HeadwaterError, Unavailable
 from headwater.ground.faults import checkpoint
@@ -88,7 +89,7 @@ class Part:
         self._file.close()
         self.path.unlink(missing_ok=True)
 
-    def __enter__(self) -> Part:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -43,7 +43,9 @@ def encode(terms: list[Term]) -> bytes:
 
 def decode(data: bytes) -> list[Term]:
     if not data or data[0] != VERSION or (len(data) - 1) % _TERM.itemsize:
-        raise Corrupt(f"a recipe of version {data[:1].hex()} and {len(data)} bytes can't be read; see `headwater verify`")
+        raise Corrupt(
+            f"a recipe of version {data[:1].hex()} and {len(data)} bytes can't be read; see `headwater verify`"
+        )
     return [
         Term(to_text(row["xorb"].tobytes()), *(int(n) for n in row["chunks"]), *(int(n) for n in row["raw"]))
         for row in np.frombuffer(data, _TERM, offset=1)

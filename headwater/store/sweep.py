@@ -34,9 +34,7 @@ def blobs(store: Store, unheld: Iterable[Sha256]) -> Swept:
         with store.stripes.hold(sha256):
             try:
                 with store.db.write() as connection:
-                    row = connection.execute(
-                        select(tables.blob.c.recipe).where(tables.blob.c.sha256 == sha256)
-                    ).first()
+                    row = connection.execute(select(tables.blob.c.recipe).where(tables.blob.c.sha256 == sha256)).first()
                     if row is None:
                         continue
                     connection.execute(delete(tables.blob_xorb).where(tables.blob_xorb.c.sha256 == sha256))

@@ -121,9 +121,11 @@ class Uploads:
     def expire(self, before_ms: int) -> int:
         """Drops uploads that were begun before that time; how many."""
         with self._store.db.read() as connection:
-            old = connection.execute(
-                select(tables.upload.c.id).where(tables.upload.c.created_ms < before_ms)
-            ).scalars().all()
+            old = (
+                connection.execute(select(tables.upload.c.id).where(tables.upload.c.created_ms < before_ms))
+                .scalars()
+                .all()
+            )
         for upload in old:
             self.drop(upload)
         return len(old)

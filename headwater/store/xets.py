@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -24,7 +25,15 @@ from headwater.store.blobs import Blob, Store
 from headwater.store.hashes import XetHash
 from headwater.store.objects import FileRun, read_runs, xorb_key
 from headwater.store.recipe import Term
-from headwater.store.xorb import CHUNK_RAW_BYTES_MAX, XorbIndex, XorbReader, raw_offsets, serialise, serialised_offsets
+from headwater.store.xorb import (
+    CHUNK_RAW_BYTES_MAX,
+    Lengths,
+    XorbIndex,
+    XorbReader,
+    raw_offsets,
+    serialise,
+    serialised_offsets,
+)
 
 PIECE_BYTES = 64 << 20  # of a blob, per pseudo-xorb: Xet's own largest xorb
 FEED_BYTES = 128 << 10  # bounds what one step may unpack to (32 MiB) however well a hostile chunk is packed
@@ -166,7 +175,7 @@ class Xets:
         blobs: list[Blob] = []
         for file in parsed.files:
             shard.check(file, lambda name: self.index(name) if may_use(name) else None)
-            blobs.append(self._blob(file, lambda n, base=done: progress(base + n, total)))  # type: ignore[misc]
+            blobs.append(self._blob(file, partial(_further, progress, done, total)))
             done += file.raw_bytes
             progress(done, total)
         return blobs
@@ -194,9 +203,7 @@ class Xets:
 
     def _verify(self, sha256: Sha256, terms: list[Term], progress: Callable[[int], None]) -> None:
         digest, seen = hashlib.sha256(), 0
-        runs = [
-            FileRun(self.store.objects.path(xorb_key(term.xorb)), term.raw_start, term.raw_stop) for term in terms
-        ]
+        runs = [FileRun(self.store.objects.path(xorb_key(term.xorb)), term.raw_start, term.raw_stop) for term in terms]
         for data in read_runs(runs):
             digest.update(data)
             seen += len(data)
@@ -212,7 +219,9 @@ class Xets:
             sha256=sha256, size=recipe.size(terms), recipe=encoded, xet_hash=file.hash, created_ms=now
         )
         # A whole blob keeps the way it is stored; it only learns its true Xet hash when its bytes lie in xorbs.
-        again = {"created_ms": now, "recipe": encoded, "xet_hash": file.hash, "state": "whole"} if heal else {"created_ms": now}
+        again: dict[str, object] = {"created_ms": now}
+        if heal:
+            again |= {"recipe": encoded, "xet_hash": file.hash, "state": "whole"}
         with self.store.db.write() as connection:
             connection.execute(row.on_conflict_do_update(index_elements=["sha256"], set_=again))
             for name in names:
@@ -264,13 +273,13 @@ class Xets:
             name = hashes.to_text(hashlib.sha256(PSEUDO_SALT + f"{blob.sha256}:{number}".encode()).digest())
             yield source, name, 0, len(self.lengths(source))
 
-    def lengths(self, source: Source) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+    def lengths(self, source: Source) -> Lengths:
         """Lengths of a source's chunks. Corrupt when a xorb that a blob names is gone."""
         if source.kind == "xorb":
             index = self.index(XetHash(source.name))
             if index is None:
                 raise Corrupt(f"The xorb {source.name} is gone; see `headwater verify`")
-            return index.lengths  # type: ignore[return-value]
+            return index.lengths
         size = min(PIECE_BYTES, self.store.blob(Sha256(source.name)).size - source.number * PIECE_BYTES)
         if size <= 0:
             raise Invalid(f"{source.name} has no piece {source.number}")
@@ -320,10 +329,12 @@ class Xets:
         """Clients were told of these xorbs: they must stay for as long as clients remember."""
         with self.store.db.write_soft() as connection:
             connection.execute(
-                tables.xorb.update()
-                .where(tables.xorb.c.hash.in_(names))
-                .values(offered_ms=self.store.clock.now_ms())
+                tables.xorb.update().where(tables.xorb.c.hash.in_(names)).values(offered_ms=self.store.clock.now_ms())
             )
+
+
+def _further(progress: Callable[[int, int], None], before: int, total: int, done: int) -> None:
+    progress(before + done, total)
 
 
 def _split(raw: bytes) -> set[bytes]:

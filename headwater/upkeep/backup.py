@@ -91,7 +91,9 @@ def _copy_named(db: Database, data: Path, target: Path, progress: Callable[[int,
 
 def _keys(db: Database) -> Iterator[str]:
     with db.read() as connection:
-        for name in connection.execute(select(blob.c.sha256).where(blob.c.recipe.is_(None), blob.c.state == "whole")).scalars():
+        for name in connection.execute(
+            select(blob.c.sha256).where(blob.c.recipe.is_(None), blob.c.state == "whole")
+        ).scalars():
             yield blob_key(name)
         for name in connection.execute(select(xorb.c.hash).where(xorb.c.state == "here")).scalars():
             yield xorb_key(name)
@@ -172,6 +174,10 @@ def restore(source: Path, data: Path, progress: Callable[[int, int], None]) -> M
     for number, file in enumerate(files):
         _copy(file, data / file.relative_to(source))
         progress(number + 1, len(files))
+    for repository in (data / "git").glob("*/*.git"):
+        # git takes a folder for a repository only if it has these, empty or not
+        for folder in ("refs/heads", "refs/tags"):
+            (repository / folder).mkdir(parents=True, exist_ok=True)
     (data / "secret").chmod(0o600)
     _forget_intents(data)
     os.sync()

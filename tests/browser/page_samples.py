@@ -67,15 +67,87 @@ def row(full: str, days: float, **more: object) -> RepoRow:
 
 
 ROWS = (
-    row("sentence-transformers/all-MiniLM-L6-v2", 2, pipeline="sentence-similarity", library="sentence-transformers", licence="apache-2.0", parameters=22_713_728, downloads=142_881, likes=412),
-    row("HuggingFaceTB/SmolLM2-135M-Instruct", 5, pipeline="text-generation", library="transformers", licence="apache-2.0", parameters=134_515_008, downloads=98_210, likes=288),
-    row("river-lab/delta-8b", 0.2, pipeline="text-generation", library="transformers", licence="mit", parameters=8_030_261_248, downloads=12_004, likes=97, private=True),
-    row("Qwen/Qwen3-0.6B-GGUF", 11, pipeline="text-generation", library="gguf", licence="apache-2.0", parameters=596_049_920, downloads=8_311, likes=54),
-    row("meta-llama/Llama-3.2-1B", 40, pipeline="text-generation", library="transformers", licence="llama3.2", parameters=1_235_814_400, downloads=7_404, likes=203, gated="manual"),
-    row("stabilityai/stable-diffusion-xl-base-1.0", 300, pipeline="text-to-image", library="diffusers", licence="openrail++", downloads=5_120, likes=77),
-    row("ada/whisper-small-mimir", 61, pipeline="automatic-speech-recognition", library="transformers", licence="mit", parameters=241_734_912, downloads=440, likes=9),
+    row(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        2,
+        pipeline="sentence-similarity",
+        library="sentence-transformers",
+        licence="apache-2.0",
+        parameters=22_713_728,
+        downloads=142_881,
+        likes=412,
+    ),
+    row(
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        5,
+        pipeline="text-generation",
+        library="transformers",
+        licence="apache-2.0",
+        parameters=134_515_008,
+        downloads=98_210,
+        likes=288,
+    ),
+    row(
+        "river-lab/delta-8b",
+        0.2,
+        pipeline="text-generation",
+        library="transformers",
+        licence="mit",
+        parameters=8_030_261_248,
+        downloads=12_004,
+        likes=97,
+        private=True,
+    ),
+    row(
+        "Qwen/Qwen3-0.6B-GGUF",
+        11,
+        pipeline="text-generation",
+        library="gguf",
+        licence="apache-2.0",
+        parameters=596_049_920,
+        downloads=8_311,
+        likes=54,
+    ),
+    row(
+        "meta-llama/Llama-3.2-1B",
+        40,
+        pipeline="text-generation",
+        library="transformers",
+        licence="llama3.2",
+        parameters=1_235_814_400,
+        downloads=7_404,
+        likes=203,
+        gated="manual",
+    ),
+    row(
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        300,
+        pipeline="text-to-image",
+        library="diffusers",
+        licence="openrail++",
+        downloads=5_120,
+        likes=77,
+    ),
+    row(
+        "ada/whisper-small-mimir",
+        61,
+        pipeline="automatic-speech-recognition",
+        library="transformers",
+        licence="mit",
+        parameters=241_734_912,
+        downloads=440,
+        likes=9,
+    ),
     row("ada/adapter-notes", 1, downloads=3, likes=0),
-    row("openai/clip-vit-base-patch32", 700, pipeline="zero-shot-image-classification", library="transformers", parameters=151_277_313, downloads=31, likes=2),
+    row(
+        "openai/clip-vit-base-patch32",
+        700,
+        pipeline="zero-shot-image-classification",
+        library="transformers",
+        parameters=151_277_313,
+        downloads=31,
+        likes=2,
+    ),
 )
 HOSTILE_ROWS = (
     row(f"{LONG[:60]}/{LONG[:96]}", 1, pipeline=EVIL, library=EVIL * 3, licence=RTL, downloads=10**13, likes=10**9, parameters=10**14),
@@ -178,7 +250,9 @@ CRUMBS = (
 )
 
 
-def file(name: str, size: int, storage: str = "", kind: str = "file", days: float = 30, title: str = "Add weights") -> FileRow:
+def file(
+    name: str, size: int, storage: str = "", kind: str = "file", days: float = 30, title: str = "Add weights"
+) -> FileRow:
     return FileRow(name, kind, f"/x/{len(name)}", size, storage, "/x" if kind == "file" else "", commit(title, days))  # type: ignore[arg-type]
 
 
@@ -279,7 +353,7 @@ PAGES: dict[str, Callable[[Site], str]] = {
     "link": lambda s: render.render_link(s, LinkPage("t0k3n")),
     "link-used": lambda s: render.render_link(s, LinkPage("", "This link was used already, or its time is over. Ask for a new one.")),
     "new": lambda s: render.render_new_repo(s, NewRepoPage(("ada", "river-lab", LONG[:96]), "ada")),
-    "new-wrong": lambda s: render.render_new_repo(s, NewRepoPage(("ada",), "ada", "dataset", EVIL, "private", problem=EVIL)),
+    "new-wrong": lambda s: render.render_new_repo(s, NewRepoPage(("ada",), "ada", "dataset", EVIL, True, EVIL)),
     "tokens": lambda s: render.render_tokens(s, TokensPage(TOKENS)),
     "tokens-made": lambda s: render.render_tokens(s, TokensPage(TOKENS, "hf_QwErTzUiOpAsDfGhJkLyXcVbNm12345678", "laptop")),
     "tokens-none": lambda s: render.render_tokens(s, TokensPage((), problem="name: you have a token of this name already")),
@@ -290,7 +364,9 @@ PAGES: dict[str, Callable[[Site], str]] = {
     "error-500": lambda s: render.render_error(s, ErrorPage(500, "Something broke here", EVIL, "0f3a9c")),
     "docs": lambda s: render.render_docs(s, DocsPage("Welcome", CARD, DOCS)),
 }  # fmt: skip
-SIGNED_IN = {name for name in PAGES if name.startswith(("new", "tokens", "card-empty", "profile", "file-tensors", "home-new"))}
+SIGNED_IN = {
+    name for name in PAGES if name.startswith(("new", "tokens", "card-empty", "profile", "file-tensors", "home-new"))
+}
 
 
 def page(name: str, base_path: str = "") -> str:

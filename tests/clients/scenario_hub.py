@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub import (
@@ -24,7 +25,9 @@ from huggingface_hub import (
     HfApi,
     HfFileSystem,
     ModelCard,
+    get_hf_file_metadata,
     hf_hub_download,
+    hf_hub_url,
     snapshot_download,
 )
 from huggingface_hub.errors import (
@@ -71,7 +74,7 @@ def safetensors_bytes() -> bytes:
 FOLDER["folder/weights.safetensors"] = safetensors_bytes()
 
 
-def status_of(error: HfHubHTTPError) -> int:
+def status_of(error: Any) -> int:
     """Return the HTTP status an error came from."""
     status: int = error.response.status_code
     return status
@@ -103,7 +106,7 @@ def whoami() -> None:
     assert me["name"] == "alice" and me["type"] == "user", me
     assert "acme" in [org["name"] for org in me["orgs"]], me
     assert me["auth"]["accessToken"]["role"] == "write", me
-    error = expect(HfHubHTTPError, HfApi(token="hf_not_a_token_of_this_hub").whoami)
+    error = expect(OSError, HfApi(token="hf_not_a_token_of_this_hub").whoami)  # the library of 0.x gives its own kind
     assert status_of(error) == 401, error
 
 
@@ -255,12 +258,13 @@ def download_one_file() -> None:
         path = hf_hub_download(REPO, "big.bin")
     assert sha256(path) == sha256(BIG)
     if XET:
-        assert traffic.saw("/reconstructions/") or traffic.down_bytes < BIG_BYTES, traffic.lines
+        assert traffic.saw("/reconstruction") or traffic.down_bytes < BIG_BYTES, traffic.lines
     with Traffic() as traffic:
         assert hf_hub_download(REPO, "big.bin") == path
         hf_hub_download(REPO, "big.bin", revision=head())
     assert traffic.down_bytes < NO_DATA_BYTES, traffic.down_bytes
-    assert Path(path).resolve().name == sha256(BIG), "the ETag of an LFS file is its SHA-256"
+    seen = get_hf_file_metadata(hf_hub_url(REPO, "big.bin"))
+    assert seen.etag == sha256(BIG) and seen.size == BIG_BYTES and seen.commit_hash == head(), seen
     local = hf_hub_download(REPO, "folder/üñï/模型 #1 100%.txt", local_dir=WORK / "local")
     assert Path(local).read_bytes() == FOLDER["folder/üñï/模型 #1 100%.txt"]
 
@@ -280,7 +284,7 @@ def every_file_comes_by_xet_too() -> None:
     with Traffic() as traffic:
         printed = second_process("--fetch", REPO, xet=True)
     assert sha256(BIG) in printed, printed
-    assert traffic.saw("/reconstructions/"), traffic.lines
+    assert traffic.saw("/reconstruction"), traffic.lines
 
 
 @step
@@ -300,16 +304,16 @@ def snapshot() -> None:
 def a_broken_download_is_resumed() -> None:
     if XET:
         return  # Xet asks again for the ranges it lacks; the plain download has one long answer to lose
-    ask_meter("/cut?after_bytes=4000000")
+    ask_meter("/cut?after_bytes=11000000")  # the clients keep whole chunks of 10 MB and drop the rest
     with Traffic() as traffic:
         try:
             path = hf_hub_download(REPO, "big.bin", cache_dir=WORK / "resumed")
         except Exception as error:  # noqa: BLE001 - each generation has its own error for a torn answer
             say(f"the cut came through as {type(error).__name__}: asking again, as a person would")
             path = hf_hub_download(REPO, "big.bin", cache_dir=WORK / "resumed")
-    assert "  -- cut" in traffic.lines and "  -> 206" in traffic.lines, traffic.lines
-    assert sha256(path) == sha256(BIG)
-    assert traffic.down_bytes < 1.5 * BIG_BYTES, traffic.down_bytes
+    assert sha256(path) == sha256(BIG) and "  -- cut" in traffic.lines, traffic.lines
+    if not huggingface_hub.__version__.startswith("1.19."):  # that one throws the part away and starts anew
+        assert "  -> 206" in traffic.lines and traffic.down_bytes < 1.5 * BIG_BYTES, traffic.lines
 
 
 @step
@@ -618,9 +622,10 @@ def many_small_files() -> None:
 
 @step
 def lfs_files_are_listed_and_removed_for_good() -> None:
-    listed = {file.filename: file for file in api.list_lfs_files(REPO)}
-    assert listed["big.bin"].size == BIG_BYTES and listed["big.bin"].file_oid == sha256(BIG), listed
-    stream = [file for name, file in listed.items() if name == "objects/stream.bin"]
+    listed = {file.file_oid: file for file in api.list_lfs_files(REPO)}
+    assert listed[sha256(BIG)].size == BIG_BYTES and listed[sha256(BIG)].filename.endswith(".bin"), listed
+    stream = [file for file in listed.values() if file.filename == "objects/stream.bin"]
+    assert len(stream) == 1 and stream[0].size == 300_000, listed
     api.permanently_delete_lfs_files(REPO, stream)
     assert "objects/stream.bin" not in api.list_repo_files(REPO)
     assert sha256(hf_hub_download(REPO, "big.bin", cache_dir=WORK / "after removal")) == sha256(BIG)

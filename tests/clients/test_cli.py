@@ -94,7 +94,7 @@ def test_the_hf_command_does_a_whole_day_of_work(clients: Clients, version: str)
     (shell.work / "back" / "config.json").write_bytes(b'{"a": 2}\n')
     shell.hf("cache", "verify", repo, "--local-dir", "back", fails=True)
 
-    assert repo in shell.hf("models", "list", "--author", "alice", "--limit", "1000").out
+    assert repo in shell.hf("models", "list", "--author", "alice", "--limit", "1000", "-q").out
     assert json.loads(shell.hf("models", "info", repo, "--format", "json").out)["id"] == repo
     shell.hf("repos", "delete-files", repo, "copies/*")
     assert "copies" not in shell.hf("models", "list", repo, "-R").out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from typing import IO
 
 from headwater.catalog import cards
@@ -43,9 +44,7 @@ def receive_pack(rooms: Rooms, request: Request) -> Answer:
     def check_card(text: bytes) -> list[str]:
         return cards.validate(text, found.rid.type)[0]
 
-    pieces = rooms.repos.wire.receive_pack(
-        request.actor, found, _body(request, rooms.settings.push_max), check_card
-    )
+    pieces = rooms.repos.wire.receive_pack(request.actor, found, _body(request, rooms.settings.push_max), check_card)
     # run to its end here: the push is decided and durable before the first byte of the answer goes out
     answer = b"".join(pieces)
     rooms.jobs.wake()
@@ -60,7 +59,7 @@ def _body(request: Request, most: int) -> Iterator[bytes]:
         return _unpacked(request.file, most)
     if encoding != "identity":
         raise Invalid(f"Content-Encoding {encoding[:40]!r} is not offered; use gzip or none", status=415)
-    return iter(lambda: request.file.read(READ_STEP) if request.file else b"", b"")
+    return iter(partial(request.file.read, READ_STEP), b"")
 
 
 def _unpacked(file: IO[bytes], most: int) -> Iterator[bytes]:

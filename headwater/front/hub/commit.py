@@ -10,8 +10,8 @@ from typing import IO, Any
 import msgspec
 
 from headwater.catalog import cards
-from headwater.front.answer import Answer, json
 from headwater.front import opening
+from headwater.front.answer import Answer, json
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground import names
@@ -115,7 +115,9 @@ def _operations(lines: Iterator[tuple[str, dict[str, Any]]], kind: RepoType) -> 
         elif key == "header":
             raise Invalid("the header comes once, in the first line")
         else:
-            raise Invalid(f"key: {key[:40]!r} is not one of header, file, lfsFile, deletedFile, deletedFolder, copyFile")
+            raise Invalid(
+                f"key: {key[:40]!r} is not one of header, file, lfsFile, deletedFile, deletedFolder, copyFile"
+            )
 
 
 def _inline(value: dict[str, Any], kind: RepoType) -> AddInline:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from headwater.accounts.actor import Actor
-from headwater.front.answer import Answer, empty, json
 from headwater.front import opening
+from headwater.front.answer import Answer, empty, json
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground import names
@@ -108,7 +108,7 @@ def duplicate(rooms: Rooms, request: Request) -> Answer:
     if target.namespace is None:
         target = RepoId(target.type, request.actor.name, target.name)
     private = _private(asked)
-    made = rooms.repos.duplicate(request.actor, source, target, source.private if private is None else private)
+    made = rooms.repos.copies.duplicate(request.actor, source, target, source.private if private is None else private)
     rooms.jobs.wake()
     return json({"url": opening.url(rooms, made), "id": made.rid.full, "filesCopyPending": False})
 
@@ -147,10 +147,7 @@ def likes_of(rooms: Rooms, request: Request) -> Answer:
         raise EntryMissing(user.name, text=f"User not found: {user.name!r}")
     page = rooms.repos.likes.likes_of(request.actor, user.id, 0, LIKES_PAGE)
     return json(
-        [
-            {"createdAt": iso(one.at_ms), "repo": {"name": one.repo.rid.full, "type": one.repo.rid.type}}
-            for one in page
-        ]
+        [{"createdAt": iso(one.at_ms), "repo": {"name": one.repo.rid.full, "type": one.repo.rid.type}} for one in page]
     )
 
 
@@ -191,7 +188,8 @@ def lfs_files_delete(rooms: Rooms, request: Request) -> Answer:
     if not isinstance(listed, list) or not all(isinstance(oid, str) for oid in listed):
         raise Invalid("deletions: {sha: [...], rewriteHistory: true or false} is required")
     rewrite = deletions.get("rewriteHistory") is True if isinstance(deletions, dict) else False
-    rooms.repos.forget_files(request.actor, found, [names.sha256(oid) for oid in listed], rewrite_history=rewrite)
+    files = [names.sha256(oid) for oid in listed]
+    rooms.repos.copies.forget_files(request.actor, found, files, rewrite_history=rewrite)
     rooms.jobs.wake()
     return empty()
 

@@ -7,8 +7,8 @@ import binascii
 from typing import Any
 
 from headwater.catalog import cards
-from headwater.front.answer import Answer, json
 from headwater.front import opening
+from headwater.front.answer import Answer, json
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground import names

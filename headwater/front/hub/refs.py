@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from headwater.front.answer import Answer, empty, json
 from headwater.front import opening
+from headwater.front.answer import Answer, empty, json
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground import names
@@ -15,7 +15,7 @@ from headwater.repos import RefInfo
 
 def listing(rooms: Rooms, request: Request) -> Answer:
     found = opening.repo(rooms, request)
-    refs = rooms.repos.refs.listing(found)
+    refs = rooms.repos.refs.refs(found)
     shown: dict[str, Any] = {
         "branches": [_shown(ref) for ref in refs.branches],
         "converts": [_shown(ref) for ref in refs.converts],

@@ -102,4 +102,3 @@ def count(rooms: Rooms, request: Request, found: Repo, entry: Entry) -> None:
     """Notes a download by the Hub's rules; in memory, never in the way of the answer."""
     if is_download(found.rid.type, entry.path, marked=request.headers.get("x-hf-download-counter") == "1"):
         rooms.counts.note(found.id, request.client)
-

@@ -17,10 +17,10 @@ from headwater.ground.names import RepoType
 
 EXPANDABLE: dict[RepoType, tuple[str, ...]] = {
     "model": tuple(
-        "author baseModels cardData childrenModelCount config createdAt disabled downloads downloadsAllTime evalResults "
-        "gated gguf inference inferenceProviderMapping lastModified library_name likes mask_token model-index "
-        "pipeline_tag private resourceGroup safetensors sha siblings spaces tags transformersInfo trendingScore "
-        "usedStorage widgetData gitalyUid xetEnabled".split()
+        "author baseModels cardData childrenModelCount config createdAt disabled downloads downloadsAllTime "
+        "evalResults gated gguf inference inferenceProviderMapping lastModified library_name likes mask_token "
+        "model-index pipeline_tag private resourceGroup safetensors sha siblings spaces tags transformersInfo "
+        "trendingScore usedStorage widgetData gitalyUid xetEnabled".split()
     ),
     "dataset": tuple(
         "author cardData citation createdAt description disabled downloads downloadsAllTime gated lastModified likes "
@@ -28,8 +28,8 @@ EXPANDABLE: dict[RepoType, tuple[str, ...]] = {
         "xetEnabled".split()
     ),
     "space": tuple(
-        "author cardData createdAt datasets disabled lastModified likes models private region resourceGroup runtime sdk "
-        "sha siblings subdomain tags trendingScore usedStorage gitalyUid xetEnabled".split()
+        "author cardData createdAt datasets disabled lastModified likes models private region resourceGroup runtime "
+        "sdk sha siblings subdomain tags trendingScore usedStorage gitalyUid xetEnabled".split()
     ),
 }
 # What a repo shows when nothing was asked for in particular.

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from headwater.front.answer import Answer, json, text
 from headwater.front import opening
+from headwater.front.answer import Answer, json, text
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground import names

@@ -27,22 +27,22 @@ def batch(rooms: Rooms, request: Request) -> Answer:
     operation = asked.get("operation")
     if operation not in ("upload", "download"):
         raise Invalid("operation: must be upload or download", status=422)
-    found = (
-        opening.repo(rooms, request, "write") if operation == "upload" else opening.contents(rooms, request)
-    )
-    if asked.get("hash_algo", "sha256") != "sha256":
+    found = opening.repo(rooms, request, "write") if operation == "upload" else opening.contents(rooms, request)
+    if asked.get("hash_algo", "sha256") not in ("sha256", "sha_256"):  # huggingface.js writes the second
         raise Invalid("hash_algo: only sha256 is offered", status=409)
     objects = asked.get("objects")
     if not isinstance(objects, list):
         raise Invalid("objects: a list is required", status=422)
     if len(objects) > rooms.settings.lfs_batch_max:
-        raise TooMuch(f"{len(objects)} objects in one batch; at most {rooms.settings.lfs_batch_max} (setting lfs_batch_max)")
+        raise TooMuch(
+            f"{len(objects)} objects in one batch; at most {rooms.settings.lfs_batch_max} (setting lfs_batch_max)"
+        )
     offered = [str(name) for name in asked.get("transfers") or ["basic"]]
     wanted = [_object(one) for one in objects]
     if operation == "download":
         shown, transfer = [_download(rooms, found, oid, size) for oid, size in wanted], "basic"
     else:
-        for oid, size in wanted:
+        for _oid, size in wanted:
             rooms.store.check_size(size)
         transfer = _transfer(rooms, offered, wanted)
         present = rooms.repos.holds.hold_if_readable(request.actor, found.id, [oid for oid, _ in wanted])
@@ -101,7 +101,11 @@ def _upload(
     fields["token"] = actor.token_id or 0
     ticket = rooms.tickets.sign("lfs-put", fields, rooms.settings.signed_url_s)
     base = f"{rooms.settings.base_url}/lfs/{oid}"
-    action: dict[str, Any] = {"href": f"{base}?ticket={ticket}", "header": {}, "expires_in": rooms.settings.signed_url_s}
+    action: dict[str, Any] = {
+        "href": f"{base}?ticket={ticket}",
+        "header": {},
+        "expires_in": rooms.settings.signed_url_s,
+    }
     if transfer == "multipart" and size > rooms.settings.lfs_part_size:
         part_size = max(rooms.settings.lfs_part_size, -(-size // PARTS_MAX))
         upload = rooms.uploads.begin(oid, size, part_size)
@@ -112,7 +116,8 @@ def _upload(
             str(number): f"{base}/part/{number}?ticket={ticket}" for number in range(1, -(-size // part_size) + 1)
         }
     verify = f"{rooms.settings.base_url}{found.rid.url_path}.git/info/lfs/objects/verify"
-    return {"oid": oid, "size": size, "authenticated": True, "actions": {"upload": action, "verify": {"href": verify}}}
+    # not "authenticated": verify asks for the caller's own credentials, which git-lfs then would not send
+    return {"oid": oid, "size": size, "actions": {"upload": action, "verify": {"href": verify}}}
 
 
 def _xet_action(rooms: Rooms, actor: Actor, found: Repo) -> dict[str, Any]:

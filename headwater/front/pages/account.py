@@ -6,6 +6,7 @@ session yet are taken only from our own pages. Refuses to know how passwords and
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from headwater.front.answer import Answer
@@ -107,7 +108,7 @@ def _require_own_page(rooms: Rooms, request: Request) -> None:
 
 
 def tokens_page(rooms: Rooms, request: Request) -> Answer:
-    return _tokens(rooms, request, "", "", "")
+    return _tokens(rooms, request, TokensPage(()))
 
 
 def create_token(rooms: Rooms, request: Request) -> Answer:
@@ -117,8 +118,8 @@ def create_token(rooms: Rooms, request: Request) -> Answer:
         expires_ms = _expiry(rooms, days)
         _, secret = rooms.accounts.create_token(request.actor, name, request.field("role"), expires_ms)
     except (Invalid, Conflict) as error:
-        return _tokens(rooms, request, "", name, error.text, error.status)
-    return _tokens(rooms, request, secret, name, "")
+        return _tokens(rooms, request, TokensPage((), name=name, problem=error.text), error.status)
+    return _tokens(rooms, request, TokensPage((), made=secret, made_name=name))
 
 
 def _expiry(rooms: Rooms, days: str) -> int | None:
@@ -137,7 +138,8 @@ def revoke_token(rooms: Rooms, request: Request) -> Answer:
     return frame.see(rooms, "/settings/tokens")
 
 
-def _tokens(rooms: Rooms, request: Request, secret: str, name: str, problem: str, status: int = 200) -> Answer:
+def _tokens(rooms: Rooms, request: Request, page: TokensPage, status: int = 200) -> Answer:
+    """The page, with the rows that there are now."""
     assert request.actor.user_id is not None, request.raw_path  # the route needs somebody who is signed in
     now_ms = rooms.clock.now_ms()
     rows = tuple(
@@ -153,10 +155,7 @@ def _tokens(rooms: Rooms, request: Request, secret: str, name: str, problem: str
         )
         for one in rooms.accounts.list_tokens(request.actor.user_id)
     )
-    page = TokensPage(
-        rows, made=secret, made_name=name if secret else "", name=name if problem else "", problem=problem
-    )
-    return frame.shown(render.render_tokens(frame.site(rooms, request), page), status)
+    return frame.shown(render.render_tokens(frame.site(rooms, request), replace(page, rows=rows)), status)
 
 
 # ---- new repo ----
@@ -184,13 +183,13 @@ def _new_repo(
 ) -> Answer:
     me = rooms.accounts.whoami(request.actor)
     owners = (me["name"], *(one["name"] for one in me["orgs"] if one["role"] in _CREATORS))
-    visibility = request.field("visibility") if problem else ""
+    private = request.field("visibility") == "private" if problem else rooms.settings.default_visibility == "private"
     page = NewRepoPage(
         owners,
         owner if owner in owners else owners[0],
         kind,
         request.field("name") if problem else "",
-        visibility if visibility in ("public", "private") else rooms.settings.default_visibility,
+        private,
         problem.text if problem else "",
     )
     shown = render.render_new_repo(frame.site(rooms, request), page)

@@ -7,13 +7,11 @@ a repo: `repository`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import msgspec
 
 from headwater.catalog import search
 from headwater.catalog.search import Known, Query, Sort
-from headwater.catalog.tags import TagLists
 from headwater.front.answer import Answer
 from headwater.front.pages import frame, render, repository
 from headwater.front.pages.present import (
@@ -29,8 +27,6 @@ from headwater.front.pages.present import (
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground import names
-from headwater.ground.clock import Clock
-from headwater.ground.db import Database
 from headwater.ground.errors import EntryMissing, HeadwaterError
 from headwater.ground.names import REPO_TYPES, RepoId, RepoType
 
@@ -154,7 +150,7 @@ def _asked(request: Request) -> _Asked:
 
 def _facets(rooms: Rooms, asked: _Asked) -> tuple[Facet, ...]:
     """The most used tags of each sort; one that is chosen is always among them."""
-    known = _tag_lists(rooms.db, rooms.clock).by_type(asked.kind)
+    known = rooms.tags.by_type(asked.kind)
     made: list[Facet] = []
     for one in _FILTERS[asked.kind]:
         chosen = asked.chosen.get(one.name, "")
@@ -176,11 +172,6 @@ def _facets(rooms: Rooms, asked: _Asked) -> tuple[Facet, ...]:
         clear = asked.href(author="")
         made.insert(0, Facet("Owner", (Choice(asked.author, clear, active=True),), asked.author, clear))
     return tuple(made)
-
-
-@lru_cache(maxsize=1)
-def _tag_lists(db: Database, clock: Clock) -> TagLists:
-    return TagLists(db, clock)
 
 
 def row_of(known: Known) -> RepoRow:

@@ -88,18 +88,13 @@ def look(rooms: Rooms, repo: Repo, entry: Entry, asked: Asked) -> Inside:
             return Inside(problem=error.text, note="Its header could not be read, so nothing of it is shown.")
     if name.endswith(_IMAGES) and entry.size <= IMAGE_BYTES_MAX:
         return Inside(is_image=True)
+    return _text(rooms, repo, entry)
+
+
+def _text(rooms: Rooms, repo: Repo, entry: Entry) -> Inside:
     if entry.size > TEXT_BYTES_MAX:
         return Inside(note=f"{size(entry.size)}: too large to be shown here.")
-    return _text(_whole(rooms, repo, entry))
-
-
-def _whole(rooms: Rooms, repo: Repo, entry: Entry) -> bytes:
-    if entry.sha256 is None:
-        return rooms.repos.tree.read_inline(repo, entry)
-    return b"".join(rooms.store.read(entry.sha256, 0, entry.size))
-
-
-def _text(data: bytes) -> Inside:
+    data = _reader(rooms, repo, entry)(0, entry.size)
     try:
         text = data.decode()
     except UnicodeDecodeError:

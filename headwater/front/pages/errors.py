@@ -25,9 +25,6 @@ _TITLES = {
     503: "Not just now",
     507: "No room left",
 }
-_TEXTS = {
-    RepoMissing: "There is no such repo, or none that you may see.",
-}
 
 
 def error_page(rooms: Rooms, request: Request, answer: Answer, error: HeadwaterError) -> Answer:
@@ -43,10 +40,11 @@ def error_page(rooms: Rooms, request: Request, answer: Answer, error: HeadwaterE
     if isinstance(error, Unauthenticated) and not request.actor.signed_in and request.method == "GET":
         return frame.see(rooms, f"/login?{urlencode({'next': site.here})}")
     status = error.status
+    text = "There is no such repo, or none that you may see." if isinstance(error, RepoMissing) else redact(error.text)
     page = ErrorPage(
         status=status,
         title=_TITLES.get(status, "That did not work"),
-        text=_TEXTS.get(type(error)) or redact(error.text),
+        text=text,
         request_id=request.id if status >= 500 else "",
         offer_sign_in=not request.actor.signed_in and isinstance(error, RepoMissing | Gated | Forbidden),
     )

@@ -291,8 +291,7 @@ class NewRepoPage:
     owner: str
     kind: RepoType = "model"
     name: str = ""
-    visibility: Literal["", "public", "private"] = ""
-    default_visibility: str = "public"
+    private: bool = False
     problem: str = ""
 
 

@@ -67,6 +67,7 @@ CARD_CHARS_KEPT_MAX = 65_536  # a longer card is rendered each time: what is kep
 CARDS_KEPT = 32
 README = FilePath("README.md")
 _OURS = frozenset({".gitattributes"})  # what the hub itself puts into a new repo
+_PLAIN_PREFIXES = frozenset({"task_categories", "size_categories", "language", "format", "modality"})
 _WEIGHTS = (".safetensors", ".gguf")
 
 
@@ -95,7 +96,9 @@ def _open(rooms: Rooms, request: Request, repo: Repo) -> _Opened:
 def _head(rooms: Rooms, request: Request, opened: _Opened) -> RepoHead:
     known = opened.known
     tags: list[str] = msgspec.json.decode(known.tags) if known else []
-    choices = [_tag(opened.rid, tag, known.pipeline_tag if known else None) for tag in tags]
+    # What points elsewhere comes last: base models have their own line beside the card.
+    ordered = sorted((tag for tag in tags if not tag.startswith("base_model:")), key=_points_elsewhere)
+    choices = [_tag(opened.rid, tag, known.pipeline_tag if known else None) for tag in ordered]
     repo = opened.repo
     return RepoHead(
         rid=opened.rid,
@@ -118,7 +121,12 @@ def _tag(rid: RepoId, tag: str, pipeline: str | None) -> Choice:
         return Choice(rest, with_query(lists, [("license", rest)]))
     if tag == pipeline and rid.type == "model":
         return Choice(task_title(tag), with_query(lists, [("pipeline_tag", tag)]))
-    return Choice(tag, with_query(lists, [("other", tag)]))
+    label = rest if prefix in _PLAIN_PREFIXES and rest else tag
+    return Choice(label, with_query(lists, [("other", tag)]))
+
+
+def _points_elsewhere(tag: str) -> bool:
+    return tag.startswith(("dataset:", "arxiv:", "doi:"))
 
 
 # ---- card ----
@@ -126,7 +134,7 @@ def _tag(rid: RepoId, tag: str, pipeline: str | None) -> Choice:
 
 def card(rooms: Rooms, request: Request) -> Answer:
     opened = _open(rooms, request, opening.repo(rooms, request))
-    root, _ = rooms.repos.tree.listing(opened.repo, opened.commit, None, limit=ROOT_ENTRIES_READ)
+    root, _ = rooms.repos.tree.listing(opened.repo, opened.commit, "", limit=ROOT_ENTRIES_READ)
     entries = {entry.path: entry for entry in root}
     text, note = _card_text(rooms, opened.repo, entries.get(README))
     read = cards.read(text) if text is not None else None
@@ -250,14 +258,14 @@ def files(rooms: Rooms, request: Request) -> Answer:
             opened.repo, opened.commit, path, after=request.arg("cursor") or None, limit=ENTRIES_PAGE
         )
     except EntryMissing:
-        if path is None or rooms.repos.tree.find(opened.repo, opened.commit, path) is None:
+        if not path or rooms.repos.tree.find(opened.repo, opened.commit, path) is None:
             raise
         return frame.see(rooms, blob_path(opened.rid, opened.revision, path), 307)
     paths = [entry.path for entry in entries]
     last = rooms.repos.tree.last_commits(opened.repo, opened.commit, [*paths, *([path] if path else [])])
     latest = last.get(path) if path else rooms.repos.refs.commit(opened.repo, opened.commit)
     ordered = sorted(entries, key=lambda entry: entry.kind != "directory")
-    here = tree_path(opened.rid, opened.revision, path or "")
+    here = tree_path(opened.rid, opened.revision, path)
     page = FilesPage(
         head=_head(rooms, request, opened),
         revisions=_revisions(rooms, opened, "tree"),
@@ -271,9 +279,9 @@ def files(rooms: Rooms, request: Request) -> Answer:
     return frame.shown(render.render_files(frame.site(rooms, request), page))
 
 
-def _path(request: Request) -> FilePath | None:
+def _path(request: Request) -> FilePath | Literal[""]:
     written = request.params.get("path", "").strip("/")
-    return names.file_path(written) if written else None
+    return names.file_path(written) if written else ""
 
 
 def _file_row(rooms: Rooms, opened: _Opened, entry: Entry, last: Commit | None) -> FileRow:
@@ -297,7 +305,7 @@ def _storage(rooms: Rooms, entry: Entry) -> Literal["", "Xet", "LFS"]:
     return "Xet" if blob is not None and blob.terms is not None else "LFS"
 
 
-def _crumbs(opened: _Opened, path: str | None) -> tuple[Choice, ...]:
+def _crumbs(opened: _Opened, path: str) -> tuple[Choice, ...]:
     made = [Choice(opened.rid.name, tree_path(opened.rid, opened.revision))]
     parts = path.split("/") if path else []
     for depth, part in enumerate(parts, start=1):
@@ -306,7 +314,7 @@ def _crumbs(opened: _Opened, path: str | None) -> tuple[Choice, ...]:
 
 
 def _revisions(rooms: Rooms, opened: _Opened, page: Literal["tree", "commits"]) -> Revisions:
-    refs = rooms.repos.refs.listing(opened.repo)
+    refs = rooms.repos.refs.refs(opened.repo)
     shown = opened.revision
     at = tree_path if page == "tree" else commits_path
 
@@ -348,7 +356,7 @@ def _cut(text: str, chars_max: int) -> str:
 def file(rooms: Rooms, request: Request) -> Answer:
     opened = _open(rooms, request, opening.contents(rooms, request))
     path = _path(request)
-    if path is None:
+    if not path:
         return frame.see(rooms, tree_path(opened.rid, opened.revision), 307)
     entry = rooms.repos.tree.entry(opened.repo, opened.commit, path)
     if entry.kind == "directory":

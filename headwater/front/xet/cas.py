@@ -278,8 +278,7 @@ def fetch(rooms: Rooms, request: Request) -> Answer:
     except HeadwaterError as error:
         # 403 makes the client ask for the reconstruction again (xet.md, 1.2 row 10)
         raise Forbidden(error.text) from error
-    kind = "xorb" if fields["k"] == "xorb" else "piece"
-    source = Source(kind, str(fields["n"]), int(fields["p"]))
+    source = Source("xorb" if fields["k"] == "xorb" else "piece", str(fields["n"]), int(fields["p"]))
     low, high = int(fields["a"]), int(fields["b"])
     header = request.headers.get("range", "")
     # the whole container is addressed, but only the signed run of it may be read

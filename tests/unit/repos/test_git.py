@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,9 @@ def test_packs_of_all_kinds_and_sizes_are_read_by_git(git: Git) -> None:
     blobs = [pack.add("blob", data).hex() for data in contents]
     assert [pack.add("blob", data).hex() for data in contents] == blobs
     assert len(pack) == len(contents)
-    tree = pack.add("tree", objects.encode_tree((objects.FILE, b"f%d" % i, bytes.fromhex(b)) for i, b in enumerate(blobs)))
+    tree = pack.add(
+        "tree", objects.encode_tree((objects.FILE, b"f%d" % i, bytes.fromhex(b)) for i, b in enumerate(blobs))
+    )
     git.land(1, pack)
     real_git(git, 1, "fsck", "--strict", "--full")
     for name, data in zip(blobs, contents, strict=True):
@@ -243,26 +246,20 @@ def test_readers_go_on_while_packs_are_joined_and_written(git: Git) -> None:
     create(git)
     names = [one_blob(git, 1, b"contents %d" % i) for i in range(30)]
     stop = threading.Event()
-    failed: list[BaseException] = []
 
     def read() -> None:
-        try:
-            while not stop.is_set():
-                for i, name in enumerate(names[:30]):
-                    assert git.blob(1, name) == b"contents %d" % i
-        except BaseException as error:
-            failed.append(error)
+        while not stop.is_set():
+            for i, name in enumerate(names[:30]):
+                assert git.blob(1, name) == b"contents %d" % i
 
-    readers = [threading.Thread(target=read) for _ in range(3)]
-    for reader in readers:
-        reader.start()
-    for i in range(6):
-        names.append(one_blob(git, 1, b"later %d" % i))
-        git.maintenance(1)
-    stop.set()
-    for reader in readers:
-        reader.join()
-    assert failed == []
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        for i in range(6):
+            names.append(one_blob(git, 1, b"later %d" % i))
+            git.maintenance(1)
+        stop.set()
+        for reader in readers:
+            reader.result()
     assert git.blob(1, names[-1]) == b"later 5"
 
 
@@ -308,3 +305,22 @@ def test_threads_have_handles_of_their_own(git: Git) -> None:
     assert len(git._mine.open) == git_module.OPEN_MAX
     assert git.find_commit(1, commit) == commit
 
+
+def test_a_repository_s_damage_is_told_by_git_s_own_check(git: Git) -> None:
+    create(git, a=b"1")
+    assert git.problems(1) == []
+    blob = one_blob(git, 1, b"needed")
+    pack = git.pack()
+    root = pack.add("tree", objects.encode_tree([(objects.FILE, b"f", bytes.fromhex("ab" * 20))]))
+    made = pack.add("commit", objects.encode_commit(objects.CommitObject(root.hex(), (), "a", "a", 1, "x")))
+    git.land(1, pack)
+    git.move_ref(1, "refs/heads/broken", made.hex())
+    assert any("missing blob " + "ab" * 20 in line for line in git.problems(1))
+    assert git.kind_and_size(1, blob) == ("blob", 6)
+
+
+def test_without_the_git_program_background_work_says_so(git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(git, a=b"1")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(Unavailable, match="git is not installed"):
+        git.problems(1)

@@ -40,7 +40,9 @@ def test_a_revision_is_named_in_every_way_the_clients_use(refs: Refs, model: Rep
         assert refs.resolve(model, revision) == pull.commit
 
 
-@pytest.mark.parametrize("revision", ["nope", "", "refs", "refs/heads", "a" * 40, "abcdefa", "abc", "../main", "é", "main^", "\0"])
+@pytest.mark.parametrize(
+    "revision", ["nope", "", "refs", "refs/heads", "a" * 40, "abcdefa", "abc", "../main", "é", "main^", "\0"]
+)
 def test_what_names_no_commit_is_a_missing_revision(refs: Refs, model: Repo, revision: str) -> None:
     with pytest.raises(RevisionMissing):
         refs.resolve(model, revision)
@@ -95,9 +97,9 @@ def test_git_reads_an_annotated_tag(refs: Refs, git: Git, model: Repo, ada: Acto
 def test_existing_names_are_conflicts_with_the_hub_s_texts(refs: Refs, model: Repo, ada: Actor) -> None:
     refs.create_branch(ada, model, "dev")
     refs.create_tag(ada, model, "dev", "main")  # a branch may share a tag's name
-    with pytest.raises(Conflict, match="^Reference refs/heads/dev already exists$"):
+    with pytest.raises(Conflict, match=r"^Reference refs/heads/dev already exists$"):
         refs.create_branch(ada, model, "dev")
-    with pytest.raises(Conflict, match="^Reference refs/tags/dev already exists$"):
+    with pytest.raises(Conflict, match=r"^Reference refs/tags/dev already exists$"):
         refs.create_tag(ada, model, "dev", "main")
 
 
@@ -143,7 +145,7 @@ def test_branches_start_only_where_there_is_a_commit(refs: Refs, model: Repo, ad
 
 def test_deleting_refs_says_what_the_hub_says(refs: Refs, model: Repo, ada: Actor) -> None:
     refs.create_tag(ada, model, "v1", "main")
-    with pytest.raises(Forbidden, match="^Cannot delete refs/heads/main$"):
+    with pytest.raises(Forbidden, match=r"^Cannot delete refs/heads/main$"):
         refs.delete_branch(ada, model, "main")
     for delete in (lambda: refs.delete_branch(ada, model, "v1"), lambda: refs.delete_tag(ada, model, "nope")):
         with pytest.raises(RevisionMissing, match="Invalid rev id"):
@@ -160,7 +162,10 @@ def test_every_move_of_a_ref_is_one_event_and_leaves_no_intent(
     head = commit({"a.txt": b"1", "b.txt": b"2"}).commit
     refs.create_branch(ada, model, "dev")
     refs.delete_branch(ada, model, "dev")
-    told = [(event.data["ref"], event.data["old"], event.data["new"], event.data["cause"]) for event in happened("ref.moved")]
+    told = [
+        (event.data["ref"], event.data["old"], event.data["new"], event.data["cause"])
+        for event in happened("ref.moved")
+    ]
     assert told == [
         ("refs/heads/main", first, head, "commit"),
         ("refs/heads/dev", None, head, "branch"),
@@ -170,7 +175,10 @@ def test_every_move_of_a_ref_is_one_event_and_leaves_no_intent(
     assert (event.data["changed"], event.actor_id, event.repo_id) == (2, ada.user_id, model.id)
     with db.read() as connection:
         assert connection.execute(select(intent)).all() == []
-        assert connection.execute(select(repo_table.c.updated_ms).where(repo_table.c.id == model.id)).scalar() == clock.now_ms()
+        assert (
+            connection.execute(select(repo_table.c.updated_ms).where(repo_table.c.id == model.id)).scalar()
+            == clock.now_ms()
+        )
 
 
 def test_history_is_paged_and_each_page_goes_on_where_the_last_ended(
@@ -183,12 +191,18 @@ def test_history_is_paged_and_each_page_goes_on_where_the_last_ended(
     ids.reverse()
     first = refs.commits(model, "main", limit=3)
     assert [c.id for c in first.commits] == ids[:3]
-    assert (first.commits[0].title, first.commits[0].message, first.commits[0].author_name) == ("change 5", "why 5", "ada")
+    assert (first.commits[0].title, first.commits[0].message, first.commits[0].author_name) == (
+        "change 5",
+        "why 5",
+        "ada",
+    )
     second = refs.commits(model, "main", first.next, 3)
     third = refs.commits(model, "main", second.next, 3)
     assert [c.id for c in second.commits + third.commits] == ids[3:]
     assert third.next is None
-    assert refs.commits(model, "main", "f" * 40).commits == []
+    for bad in ("f" * 40, "nope", ids[0][:7]):
+        with pytest.raises(Invalid, match="cursor"):
+            refs.commits(model, "main", bad)
 
 
 def test_a_squashed_branch_has_one_commit_and_the_old_ones_stay_readable(
@@ -204,7 +218,9 @@ def test_a_squashed_branch_has_one_commit_and_the_old_ones_stay_readable(
         refs.super_squash(ada, model, old, "no branch")
 
 
-def test_two_revisions_are_compared_as_text(refs: Refs, model: Repo, commit: Commits, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_revisions_are_compared_as_text(
+    refs: Refs, model: Repo, commit: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = commit({"a.txt": b"one\n", "gone.txt": b"x\n"}).commit
     large = b"".join(b"line %d\n" % i for i in range(2000))
     new = commit({"a.txt": b"two\n", "new é.txt": b"n\n", "big.txt": large, "bin": b"\0\1"}).commit
@@ -214,6 +230,9 @@ def test_two_revisions_are_compared_as_text(refs: Refs, model: Repo, commit: Com
     assert "Binary files" in text
     monkeypatch.setattr(refs_module, "DIFF_FILE_BYTES_MAX", 100)
     assert f"File of 0 -> {len(large)} bytes differs" in refs.compare(model, old, new)
+    with monkeypatch.context() as patched:
+        patched.setattr(refs_module, "DIFF_READ_BYTES_MAX", 3)
+        assert refs.compare(model, old, new).endswith("the comparison was cut here\n")
     monkeypatch.setattr(refs_module, "DIFF_BYTES_MAX", 200)
     assert refs.compare(model, old, new).endswith("the comparison was cut here\n")
     assert refs.compare(model, old, old) == ""
@@ -257,7 +276,15 @@ def test_a_repo_has_room_for_so_many_refs_only(
 
 
 def an_intent(db: Database, model: Repo, old: str | None, new: str | None, ref: str = "refs/heads/main") -> None:
-    row = {"repo_id": model.id, "ref": ref, "old": old, "new": new, "kind": "commit", "data": '{"cause":"commit"}', "at_ms": 1}
+    row = {
+        "repo_id": model.id,
+        "ref": ref,
+        "old": old,
+        "new": new,
+        "kind": "commit",
+        "data": '{"cause":"commit"}',
+        "at_ms": 1,
+    }
     with db.write() as connection:
         connection.execute(insert(intent).values(row))
 
@@ -310,7 +337,14 @@ def test_a_move_whose_event_cannot_be_written_yet_is_acknowledged_and_told_later
 
 
 def test_a_ref_that_cannot_be_written_is_an_error_and_no_event(
-    moves: Moves, refs: Refs, git: Git, ada: Actor, model: Repo, db: Database, happened: Happened, monkeypatch: pytest.MonkeyPatch
+    moves: Moves,
+    refs: Refs,
+    git: Git,
+    ada: Actor,
+    model: Repo,
+    db: Database,
+    happened: Happened,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     known = len(happened("ref.moved"))
     move_ref = git.move_ref
@@ -352,4 +386,3 @@ def test_pull_numbers_are_read_from_refs() -> None:
     assert refs_module.pull_number("refs/pr/12") == 12
     for ref in ("refs/pr/0", "refs/pr/x", "refs/heads/1", "refs/pr/1/merge"):
         assert refs_module.pull_number(ref) is None
-

@@ -10,6 +10,7 @@ from sqlalchemy import insert, select, update
 
 from headwater.accounts.actor import NOBODY
 from headwater.accounts.actors import OPERATOR
+from headwater.accounts.people import Namespace
 from headwater.accounts.tables import namespace
 from headwater.ground import names
 from headwater.ground.errors import (
@@ -416,21 +417,21 @@ def test_T41_a_name_that_was_moved_away_or_deleted_is_used_again_by_its_namespac
         registry.open(NOBODY, rid("acme/deleted"), "read")
 
 
+def renamed(db, registry, user_id, old, new):
+    """As accounts renames: the row keeps its number, and the repos follow in the same transaction."""
+    before, after = (Namespace(user_id, name, "user", "live", "", "public") for name in (old, new))
+    with db.write() as connection:
+        connection.execute(update(namespace).where(namespace.c.id == user_id).values(name=new, key=names.key(new)))
+        registry.follow_namespace(connection, before, after)
+
+
 def test_T41_a_renamed_namespaces_repos_follow_it_and_the_old_names_lead_to_them(
     registry, people, a_repo, db, happened
 ):
     ann = people.user("ann")
     first, second = a_repo(ann, "ann/x"), a_repo(ann, "ann/y", "dataset", private=True)
     other = a_repo(people.user("annette"), "annette/x")
-    with db.write() as connection:  # as accounts renames: the row keeps its number
-        connection.execute(update(namespace).where(namespace.c.id == ann.user_id).values(name="Eve", key="eve"))
-        connection.execute(
-            insert(namespace).values(
-                name="ann", key="ann", skeleton="ann", kind="user", state="moved", moved_to=ann.user_id, created_ms=0
-            )
-        )
-    assert registry.rename_namespace("ann", "Eve") == 2
-    assert registry.rename_namespace("ann", "Eve") == 0
+    renamed(db, registry, ann.user_id, "ann", "Eve")
     assert registry.by_id(first.id).rid.full == "Eve/x"
     assert registry.open(ann, rid("eve/y", "dataset"), "read").id == second.id
     assert registry.open(NOBODY, rid("annette/x"), "read") == other
@@ -447,15 +448,24 @@ def test_T41_a_renamed_namespaces_repos_follow_it_and_the_old_names_lead_to_them
 def test_T41_a_namespace_renamed_there_and_back_finds_its_repos_under_their_own_names(registry, people, a_repo, db):
     ann = people.user("ann")
     made = a_repo(ann, "ann/x")
-    for old, new in (("ann", "eve"), ("eve", "ann")):
-        with db.write() as connection:
-            connection.execute(update(namespace).where(namespace.c.id == ann.user_id).values(name=new, key=new))
-        registry.rename_namespace(old, new)
+    renamed(db, registry, ann.user_id, "ann", "eve")
+    renamed(db, registry, ann.user_id, "eve", "ann")
     assert registry.open(NOBODY, rid("ann/x"), "read").id == made.id
     with pytest.raises(Moved):
         registry.open(NOBODY, rid("eve/x"), "read")
-    with pytest.raises(Invalid, match="does not exist"):
-        registry.rename_namespace("ann", "nobody-there")
+    renamed(db, registry, ann.user_id, "ann", "ANN")
+    assert registry.open(NOBODY, rid("ann/x"), "read").rid.full == "ANN/x"
+
+
+def test_a_namespace_with_repos_is_not_deleted(registry, people, a_repo, db):
+    ann = people.user("ann")
+    a_repo(ann, "ann/x")
+    live = Namespace(ann.user_id, "ann", "user", "live", "", "public")
+    with pytest.raises(Conflict, match="still has repos"), db.write() as connection:
+        registry.follow_namespace(connection, live, replace(live, state="dead"))
+    registry.delete(ann, rid("ann/x"))
+    with db.write() as connection:
+        registry.follow_namespace(connection, live, replace(live, state="dead"))
 
 
 # Settings

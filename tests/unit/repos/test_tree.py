@@ -56,7 +56,9 @@ def test_an_entry_tells_kind_size_and_object_name(tree: Tree, git: Git, model: R
 
 
 @pytest.mark.parametrize("path", ["nope", "b/nope", "a.txt/x", "B", "b/d/e.txt/x/y"])
-def test_what_is_not_there_is_missing_and_says_at_which_commit(tree: Tree, model: Repo, commit: Commits, path: str) -> None:
+def test_what_is_not_there_is_missing_and_says_at_which_commit(
+    tree: Tree, model: Repo, commit: Commits, path: str
+) -> None:
     at = commit(FILES).commit
     with pytest.raises(EntryMissing) as refused:
         tree.entry(model, at, FilePath(path))
@@ -85,7 +87,10 @@ def test_T48_links_and_submodules_are_shown_as_such_and_not_followed(tree: Tree,
     git.land(model.id, pack)
     at = CommitId(made.hex())
     shown = tree.listing(model, at, "", recursive=True).entries
-    assert [(entry.path, entry.kind, entry.size) for entry in shown] == [("link", "symlink", 16), ("sub", "submodule", 0)]
+    assert [(entry.path, entry.kind, entry.size) for entry in shown] == [
+        ("link", "symlink", 16),
+        ("sub", "submodule", 0),
+    ]
     for path in ("link/x", "sub/x"):
         with pytest.raises(EntryMissing):
             tree.entry(model, at, FilePath(path))
@@ -175,7 +180,10 @@ def test_last_commits_follow_the_side_of_a_merge_that_made_the_file(
     clock.advance(5)
     ours = commit({"main.txt": b"1"}).commit
     pack = git.pack()
-    items = {**git.tree(model.id, git.commit(model.id, ours).tree), **git.tree(model.id, git.commit(model.id, side).tree)}
+    items = {
+        **git.tree(model.id, git.commit(model.id, ours).tree),
+        **git.tree(model.id, git.commit(model.id, side).tree),
+    }
     root = pack.add("tree", objects.encode_tree((mode, name, oid) for name, (mode, oid) in items.items()))
     merge = objects.CommitObject(root.hex(), (ours, side), "a", "a", clock.now_ms() // 1000 + 5, "merge")
     at = CommitId(pack.add("commit", objects.encode_commit(merge)).hex())
@@ -287,7 +295,7 @@ def test_patterns_match_as_git_says(pattern: str, path: str, expected: bool) -> 
 def test_attributes_of_later_lines_win_and_other_attributes_do_not_matter() -> None:
     rules = read_attributes(
         "# all\n*.bin filter=lfs diff=lfs merge=lfs -text\nraw/*.bin -filter\nx.bin !filter\ny.bin filter=other\n"
-        "*.bin text eol=lf\n!z.bin filter=lfs\nfolder/ filter=lfs\n[attr]mac filter=lfs\n\"with space.dat\" filter=lfs\n"
+        '*.bin text eol=lf\n!z.bin filter=lfs\nfolder/ filter=lfs\n[attr]mac filter=lfs\n"with space.dat" filter=lfs\n'
         "two.dat -filter filter=lfs\n  \n*.md\n"
     )
     expected = {

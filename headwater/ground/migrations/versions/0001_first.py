@@ -1,13 +1,13 @@
 """The first schema."""
 
+from alembic import op
+
 import headwater.accounts.tables
 import headwater.catalog.tables
 import headwater.ground.events
 import headwater.ground.jobs
 import headwater.repos.tables
 import headwater.store.tables  # noqa: F401
-from alembic import op
-
 from headwater.ground.db import metadata
 
 revision = "0001"
