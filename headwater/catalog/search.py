@@ -48,13 +48,15 @@ SEARCH_CHARS_MAX = 200
 TERMS_MAX = 8  # words in one search
 CURSOR_CHARS_MAX = 300
 TRIGRAM = 3  # a shorter term is looked up where words begin
-COUNTED_MAX = 20_000  # matches counted before a search or a range is called common
+COUNTED_MAX = 40_000  # matches counted before a search or a range is called common
+NOT_RARE = 1 << 30
 RENAMES_FOLLOWED_MAX = 8
 
 # Microseconds, measured with benchmarks/lists.py's database on one core; only their ratio matters.
 STEP_COST = 0.3  # one id of a walk or a filter, with a question about a tag or two
-ROW_COST = 2.0  # looking up what `standing` and `repo` say of an id
-WALK_MARGIN = 4  # how much further than expected a walk may get, and at least:
+ROW_COST = 1.5  # looking up what `standing` and `repo` say of an id, in the order of ids
+ROW_COST_WALKING = 2.5  # in any other order: hardly two of them are on one page of the table
+WALK_MARGIN = 2  # how much further than expected a walk may get, and at least:
 WALK_STEPS_MIN = 3_000
 IDS_KEPT_MAX = 2_000  # of a search: asked once and handed to the list, instead of asked twice
 
@@ -141,7 +143,7 @@ def search(db: Database, actor: Actor, query: Query) -> Page:
     after = _after(query)
     with db.read() as connection:
         found = _found(connection, _Asked(actor, query, after, *_criteria(connection, actor, query)))
-    rows = [Known(*row[1:]) for row in found[: query.limit]]
+    rows = [_known(row[1:]) for row in found[: query.limit]]
     more = len(found) > query.limit
     return Page(rows, _cursor(query, found[query.limit - 1]) if more else None)
 
@@ -149,7 +151,7 @@ def search(db: Database, actor: Actor, query: Query) -> Page:
 def one(connection: Connection, repo_id: int) -> Known | None:
     """What is known about one repo, which the caller was let into by `Repos.open`."""
     row = connection.execute(_ONE, {"of_repo": repo_id}).first()
-    return None if row is None else Known(*row)
+    return None if row is None else _known(tuple(row))
 
 
 def extras(connection: Connection, repo_ids: Sequence[int]) -> dict[int, Extra]:
@@ -157,6 +159,10 @@ def extras(connection: Connection, repo_ids: Sequence[int]) -> dict[int, Extra]:
     return {
         repo_id: Extra(card, gguf) for repo_id, card, gguf in connection.execute(_EXTRAS, {"of_repos": list(repo_ids)})
     }
+
+
+def _known(row: tuple[Any, ...]) -> Known:
+    return Known(*row)
 
 
 class _Straight(Join):
@@ -253,13 +259,17 @@ class _Criterion:
     of_row: ColumnElement[bool] | None = None
 
 
+_Place = tuple[float, int]
+"""A value of what is sorted by, and a repo id."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """A query with all that a plan is made from. `total`: how many repos of the type there are."""
 
     actor: Actor
     query: Query
-    after: tuple[float, int] | None
+    after: _Place | None
     total: int
     seen: _Criterion | None
     criteria: tuple[_Criterion, ...]
@@ -280,7 +290,7 @@ class _Asked:
 
     @property
     def step_cost(self) -> float:
-        return STEP_COST + ROW_COST * self.share(one for one in self.criteria if one.of_id is not None)
+        return STEP_COST + ROW_COST_WALKING * self.share(one for one in self.criteria if one.of_id is not None)
 
 
 def _found(connection: Connection, asked: _Asked) -> Sequence[Row[Any]]:
@@ -289,37 +299,47 @@ def _found(connection: Connection, asked: _Asked) -> Sequence[Row[Any]]:
     start = min(starts, key=asked.sort_cost, default=None)
     sort_cost = math.inf if start is None else asked.sort_cost(start)
     if asked.walk_steps * asked.step_cost < sort_cost:
-        steps_max = int(max(asked.walk_steps * WALK_MARGIN, WALK_STEPS_MIN))
-        if start is None or steps_max >= asked.total:
-            return connection.execute(_statement(asked, None, None)).all()
-        found = connection.execute(_statement(asked, None, steps_max)).all()
-        # Full, or not worth another plan: the rest of the walk costs less than sorting would.
-        if len(found) > asked.query.limit:
+        until = None
+        # Walking on to the end is not much worse than sorting: then it need not be tried first.
+        if start is not None and sort_cost < asked.total * STEP_COST:
+            until = _place(connection, asked, int(asked.walk_steps * WALK_MARGIN) + WALK_STEPS_MIN)
+        found = connection.execute(_statement(asked, None, until)).all()
+        if until is None or len(found) > asked.query.limit:
             return found
-        if asked.total * STEP_COST < sort_cost:
-            return connection.execute(_statement(asked, None, None)).all()
     return connection.execute(_statement(asked, start, None)).all()
 
 
-def _statement(asked: _Asked, start: _Criterion | None, steps_max: int | None) -> Select[tuple[Any, ...]]:
-    """The page as one SQL text: sorting what `start` gives, or (None) walking, `steps_max` steps at most."""
+def _place(connection: Connection, asked: _Asked, steps: int) -> _Place | None:
+    """Where a walk of so many steps ends; None: all are fewer."""
+    by = _SORTED_BY[asked.query.sort]
+    order = _order(asked.query, by, standing.c.repo_id)
+    walk = select(by, standing.c.repo_id).where(*_within(asked, None)).order_by(*order).limit(1).offset(steps)
+    row = connection.execute(walk).first()
+    return None if row is None else (row[0], row[1])
+
+
+def _within(asked: _Asked, until: _Place | None) -> list[ColumnElement[bool]]:
+    """The stretch of the sort's index from where the page begins."""
+    by = _SORTED_BY[asked.query.sort]
+    here = tuple_(by, standing.c.repo_id)
+    found: list[ColumnElement[bool]] = [standing.c.type == asked.query.type]
+    for place, later in ((asked.after, True), (until, False)):
+        if place is not None:
+            there = tuple_(literal(place[0], by.type), literal(place[1]))
+            found.append(here < there if later == asked.query.descending else here > there)
+    return found
+
+
+def _statement(asked: _Asked, start: _Criterion | None, until: _Place | None) -> Select[Any]:
+    """The page as one SQL text: sorting what `start` gives, or (None) walking, no further than `until`."""
     query, actor = asked.query, asked.actor
     by = _SORTED_BY[query.sort]
-    place: list[ColumnElement[bool]] = [standing.c.type == query.type]
-    if asked.after is not None:
-        here, there = tuple_(by, standing.c.repo_id), tuple_(literal(asked.after[0], by.type), literal(asked.after[1]))
-        place.append(here < there if query.descending else here > there)
     repo_id: ColumnElement[int] = standing.c.repo_id
     source: FromClause = standing
     if start is not None:
         repo_id = start.source.c.repo_id
         source = _Straight(start.source, standing, standing.c.repo_id == repo_id)
-    elif steps_max is not None:
-        walked = select(standing.c.repo_id).where(*place).order_by(*_order(query, by, standing.c.repo_id))
-        stretch = walked.limit(steps_max).subquery("stretch")
-        repo_id = stretch.c.repo_id
-        source = _Straight(stretch, standing, standing.c.repo_id == repo_id)
-    conditions = [*place]
+    conditions = _within(asked, until)
     for one in asked.criteria:
         if one is not start:
             conditions += [one.of_id(repo_id)] if one.of_id is not None else []
@@ -401,7 +421,7 @@ def _tagged(tag_id: int, count: int) -> _Criterion:
     return _Criterion(count, _range(tag_id).subquery(), lambda repo_id: (first + repo_id).in_(select(posting.c.id)))
 
 
-def _range(tag_id: int) -> Select[tuple[int]]:
+def _range(tag_id: int) -> Select[Any]:
     first = tag_id << POSTING_SHIFT
     one_range = posting.c.id.between(first, first + (1 << POSTING_SHIFT) - 1)
     return select((posting.c.id - literal(first)).label("repo_id")).where(one_range)
@@ -426,14 +446,25 @@ def _searched(connection: Connection, query: Query) -> list[_Criterion]:
         for term in terms
     ]
     words = " AND ".join(_match(term) for term in terms)
-    matching = select(catalog_search.c.rowid.label("repo_id")).where(_MATCH(literal(words)))
+    matching: Select[Any] = select(catalog_search.c.rowid.label("repo_id")).where(_MATCH(literal(words)))
     ids = connection.execute(matching.limit(IDS_KEPT_MAX + 1)).scalars().all()
-    if len(ids) <= IDS_KEPT_MAX:
+    rows = len(ids)
+    if rows <= IDS_KEPT_MAX:
         listed = func.json_each(msgspec.json.encode(ids).decode()).table_valued("value")
-        kept = select(listed.c.value.label("repo_id")).subquery()
-        return [_Criterion(len(ids), kept, of_row=and_(*tests))]
-    counted = select(func.count()).select_from(matching.limit(COUNTED_MAX).subquery())
-    return [_Criterion(connection.execute(counted).scalar_one(), matching.subquery(), of_row=and_(*tests))]
+        matching = select(listed.c.value.label("repo_id"))
+    else:
+        rows = _count(connection, matching)
+    if rows < NOT_RARE:
+        return [_Criterion(rows, matching.subquery(), lambda repo_id: repo_id.in_(matching))]
+    # So common that most rows can be asked themselves sooner than all matches are gathered.
+    return [_Criterion(rows, matching.subquery(), of_row=and_(*tests))]
+
+
+def _count(connection: Connection, criterion: Select[Any]) -> int:
+    """How many rows meet it; NOT_RARE if they are too many to count."""
+    counted = select(func.count()).select_from(criterion.limit(COUNTED_MAX).subquery())
+    rows: int = connection.execute(counted).scalar_one()
+    return rows if rows < COUNTED_MAX else NOT_RARE
 
 
 def _separated() -> Any:
@@ -460,15 +491,14 @@ def _sized(connection: Connection, query: Query) -> _Criterion:
         return and_(*low, *high)
 
     sized = select(other.c.repo_id).where(other.c.type == query.type, within(other.c.parameters))
-    counted = select(func.count()).select_from(sized.limit(COUNTED_MAX).subquery())
-    rows = connection.execute(counted).scalar_one()
+    rows = _count(connection, sized)
     # `+ 0`: as a question only, so that SQLite does not walk this index instead of the sort's.
     return _Criterion(rows, sized.subquery(), of_row=within(standing.c.parameters + 0))
 
 
 def _liked(connection: Connection, user_id: int) -> _Criterion:
     liked = select(like.c.repo_id).where(like.c.user_id == user_id)
-    rows = connection.execute(select(func.count()).select_from(liked.limit(COUNTED_MAX).subquery())).scalar_one()
+    rows = _count(connection, liked)
     return _Criterion(rows, liked.subquery(), lambda repo_id: repo_id.in_(liked))
 
 
@@ -503,7 +533,7 @@ def _cursor(query: Query, last: Row[Any]) -> str:
     return base64.urlsafe_b64encode(place).decode().rstrip("=")
 
 
-def _after(query: Query) -> tuple[float, int] | None:
+def _after(query: Query) -> _Place | None:
     """Where the page begins: after this value of what is sorted by, and this repo."""
     if query.cursor is None:
         return None

@@ -144,10 +144,10 @@ ROUTES: list[Route] = [
     *_one("GET", "/api/agent-harnesses", health.agent_harnesses, "Asked for by the hf CLI", auth="open"),
     # --- 3.2 LFS and Xet ---
     *_repo("POST", "/info/lfs/objects/batch", lfs.batch, "Git LFS batch", body="json"),
-    *_repo("POST", "/info/lfs/objects/verify", lfs.verify, "Git LFS verify", needs="write", body="json"),
     *_one("PUT", "/lfs/{oid}", lfs.put, "One whole file, by a signed address", auth="ticket", body="sink"),
     *_one("GET", "/lfs/{oid}", lfs.get, "A file, by a signed address", auth="ticket"),
     *_one("PUT", "/lfs/{oid}/part/{number}", lfs.put_part, "One part of a file", auth="ticket", body="sink"),
+    *_one("POST", "/lfs/{oid}/verify", lfs.verify, "Whether a file has arrived", auth="ticket", body="json"),
     *_one("POST", "/lfs/{oid}/complete", lfs.complete, "Join the parts", auth="ticket", body="json"),
     *_api("GET", "/lfs-files", manage.lfs_files, "The large files a repo holds", needs="write"),
     *_api("POST", "/lfs-files/batch", manage.lfs_files_delete, "Remove large files", needs="admin", body="json"),

@@ -182,7 +182,12 @@ class Filler:
 
 
 def fill(hub: Hub) -> None:
-    ada = Filler(hub, str(SEED["users"][0]["token"]))
+    ada, grace = (Filler(hub, str(user["token"])) for user in SEED["users"])
+    with ada.http, grace.http:
+        _fill(ada, grace)
+
+
+def _fill(ada: Filler, grace: Filler) -> None:
     ada.make("ada/tiny-sentences")
     ada.commit("ada/tiny-sentences", {"README.md": CARD.encode(), "config.json": b'{\n  "hidden_size": 64\n}\n', "onnx/notes.txt": b"later\n"}, "Say what it is", large={"river.png": PNG})  # fmt: skip
     ada.commit("ada/tiny-sentences", {}, "Add weights", large={"model.safetensors": safetensors_file()})
@@ -198,7 +203,6 @@ def fill(hub: Hub) -> None:
         b"---\nlicense: cc-by-4.0\ntask_categories:\n- text-classification\nsize_categories:\n- n<1K\n---\n# rivers\n"
     )
     ada.commit("ada/rivers", {"README.md": card, "data/train.jsonl": lines}, "Add rivers", "dataset")
-    grace = Filler(hub, str(SEED["users"][1]["token"]))
     grace.make("grace/hostile")
     names = {"README.md": HOSTILE_CARD.encode(), "<img src=x onerror=alert(5)>.txt": b"</code><script>alert(6)</script>\n", "شلال-الماء.json": b"{}\n", "x" * 200 + ".md": b"long\n"}  # fmt: skip
     grace.commit("grace/hostile", names, "<script>alert(7)</script> " + "very long title " * 30)

@@ -306,9 +306,12 @@ HOSTILE_TABLE = TensorTable(
     metadata=((EVIL, EVIL * 40), ("tokenizer.ggml.tokens", "[49152 of string]"), ("k" * 300, "v" * 3000)),
     pager=Pager("", "/x?after=2", "1 to 2 of 120"),
 )
-CONFIG = tuple(
-    '{\n  "architectures": [\n    "BertModel"\n  ],\n  "hidden_size": 384,\n  "initializer_range": 0.02,\n  "intermediate_size": 1536,\n  "note": "</code><script>alert(1)</script>",\n  "long": "' .split("\n")
-) + ("x" * 400, "}")  # fmt: skip
+CONFIG = (
+    *'{\n  "architectures": [\n    "BertModel"\n  ],\n  "hidden_size": 384,\n  "initializer_range": 0.02'.split("\n"),
+    '  "note": "</code><script>alert(1)</script>",',
+    '  "long": "' + "x" * 400,
+    "}",
+)
 COMMITS = by_day(
     (
         commit("Say what the training data were, and where they came from", 0.1),

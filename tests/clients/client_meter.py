@@ -28,7 +28,7 @@ STATUS_LINE = re.compile(rb"^HTTP/1\.[01] (\d{3})")
 class Meter:
     """Relays every connection on `port` to `target_port`; both on 127.0.0.1. Counts are bytes since the start."""
 
-    target_port: int
+    target_port: int = 0
     port: int = 0
     control_port: int = 0
     up_bytes: int = 0

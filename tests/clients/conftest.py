@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,72 +10,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # importlib mode leaves it out; our modules import each other
 
+from client_hub import open_hub
 from client_meter import Meter
-from client_running import REPOSITORY, SEED, Clients, Hub, plain_environment
-
-START_LIMIT_S = 30.0
-STOP_LIMIT_S = 20.0
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def _wait_until_answering(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            pytest.fail(f"the hub ended with {process.returncode} while starting:\n{log.read_text()[-4000:]}")
-        try:
-            urllib.request.urlopen(f"{url}/api/models?limit=1", timeout=5).close()
-        except urllib.error.HTTPError as error:
-            error.close()
-            return
-        except OSError:
-            time.sleep(0.05)  # nothing listens yet, and a port gives no event to wait for
-        else:
-            return
-    pytest.fail(f"the hub did not answer within {START_LIMIT_S} s:\n{log.read_text()[-4000:]}")
+from client_running import Clients, Hub
 
 
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """A seeded hub with a data folder of its own, behind a counting relay, stopped by SIGTERM at the end."""
-    root = tmp_path_factory.mktemp("hub")
-    data, log, seed = root / "data", root / "server.log", root / "seed.json"
-    seed.write_text(json.dumps(SEED))
-    port = _free_port()
-    meter = Meter(target_port=port)
+    """A seeded hub with a data folder of its own."""
+    meter = Meter()
     meter.start()
-    env = {**plain_environment(root / "home"), "HEADWATER_PUBLIC_URL": meter.url}
-    headwater = [sys.executable, "-m", "headwater"]
-    with log.open("wb") as out:
-        seeded = subprocess.run(
-            [*headwater, "admin", "seed", str(seed), "--data", str(data)],
-            cwd=REPOSITORY,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert seeded.returncode == 0, f"headwater admin seed failed:\n{seeded.stdout}{seeded.stderr}"
-        serve = [*headwater, "serve", "--host", "127.0.0.1", "--port", str(port), "--data", str(data)]
-        process = subprocess.Popen(serve, cwd=REPOSITORY, env=env, stdout=out, stderr=subprocess.STDOUT)
-        try:
-            _wait_until_answering(f"http://127.0.0.1:{port}", process, log)
-            yield Hub(url=meter.url, meter=meter, data=data, log=log)
-        finally:
-            process.terminate()
-            try:
-                code = process.wait(STOP_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                code = process.wait()
-            meter.stop()
-    assert code == 0, f"SIGTERM should end the hub with 0, it ended with {code}:\n{log.read_text()[-4000:]}"
+    with open_hub(tmp_path_factory.mktemp("hub"), meter) as opened:
+        yield opened
+    meter.stop()
 
 
 @pytest.fixture

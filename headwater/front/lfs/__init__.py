@@ -115,9 +115,9 @@ def _upload(
         action["header"] = {"chunk_size": str(part_size)} | {
             str(number): f"{base}/part/{number}?ticket={ticket}" for number in range(1, -(-size // part_size) + 1)
         }
-    verify = f"{rooms.settings.base_url}{found.rid.url_path}.git/info/lfs/objects/verify"
-    # not "authenticated": verify asks for the caller's own credentials, which git-lfs then would not send
-    return {"oid": oid, "size": size, "actions": {"upload": action, "verify": {"href": verify}}}
+    # Everything by ticket, verify too: credentials that the user gave for one name of this host fit no other.
+    verify = {"href": f"{base}/verify?ticket={ticket}", "expires_in": rooms.settings.signed_url_s}
+    return {"oid": oid, "size": size, "authenticated": True, "actions": {"upload": action, "verify": verify}}
 
 
 def _xet_action(rooms: Rooms, actor: Actor, found: Repo) -> dict[str, Any]:
@@ -218,9 +218,11 @@ def get(rooms: Rooms, request: Request) -> Answer:
 
 
 def verify(rooms: Rooms, request: Request) -> Answer:
-    found = opening.repo(rooms, request, "write")
+    fields = _ticket(rooms, request, "lfs-put")
     oid, size = _object(request.json())
-    held = rooms.repos.holds.sizes(found.id, [oid]).get(oid)
+    if oid != fields["oid"]:
+        raise Forbidden("This verify address is for another file")
+    held = rooms.repos.holds.sizes(int(fields["repo"]), [oid]).get(oid)
     if held is None:
         raise Invalid(f"{oid} was not uploaded to this repo", status=404)
     if held != size:

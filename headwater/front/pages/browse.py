@@ -91,7 +91,8 @@ class _Asked:
     @property
     def carried(self) -> tuple[tuple[str, str], ...]:
         """What a new search keeps."""
-        pairs = (("author", self.author), *self.chosen.items(), ("sort", self.sort))
+        sort = "" if self.sort == _SORTS[0][0] else self.sort
+        pairs = (("author", self.author), *self.chosen.items(), ("sort", sort))
         return tuple((name, value) for name, value in pairs if value)
 
     def href(self, cursor: str = "", **changes: str) -> str:

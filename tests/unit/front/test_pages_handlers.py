@@ -267,7 +267,7 @@ def test_every_type_can_be_made(ada: Browser, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("fields", "status"),
-    [({"name": "tiny"}, 409), ({"name": "../x"}, 400), ({"name": "api"}, 400), ({"name": "x", "owner": "grace"}, 403), ({"name": "x", "owner": "<marquee>"}, 400)],
+    [({"name": "tiny"}, 409), ({"name": "../x"}, 400), ({"name": "a--b"}, 400), ({"name": "x", "owner": "grace"}, 403), ({"name": "x", "owner": "<marquee>"}, 400)],
 )  # fmt: skip
 def test_a_repo_that_cannot_be_made_says_why_and_keeps_the_form(
     rooms: Rooms, ada: Browser, fields: dict[str, str], status: int

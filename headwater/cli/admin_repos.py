@@ -1,0 +1,117 @@
+"""`headwater admin repo`: repos, from the machine that the hub's data lies on; also while the hub runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+from sqlalchemy import select
+
+from headwater.accounts import OPERATOR
+from headwater.ground import names
+from headwater.ground.names import REPO_TYPES, RepoId
+from headwater.ground.settings import from_environment
+from headwater.repos.tables import repo as repo_table
+
+if TYPE_CHECKING:
+    from headwater.front.rooms import Rooms
+
+_data_option = click.option("--data", metavar="DIR", help="The hub's data folder (setting `data`).")
+_type_option = click.option("--type", "kind", type=click.Choice(REPO_TYPES), default="model", show_default=True)
+_visibility = click.Choice(["public", "private"])
+
+
+@contextmanager
+def _rooms(data: str | None) -> Iterator[Rooms]:
+    from headwater import app as root
+
+    rooms = root.open_rooms(from_environment(data=data))
+    try:
+        yield rooms
+    finally:
+        rooms.db.close()
+
+
+def _id(kind: str, name: str) -> RepoId:
+    return names.repo_id(names.repo_type(kind), name)
+
+
+@click.group()
+def repo() -> None:
+    """Repos: make, list, move, show or hide, delete."""
+
+
+@repo.command("create")
+@click.argument("name")
+@_type_option
+@_data_option
+@click.option("--visibility", type=_visibility, help="Default: the organization's, else the hub's.")
+def create(name: str, kind: str, data: str | None, visibility: str | None) -> None:
+    """Make the repo NAME: `namespace/name`, or `name` alone for one without a namespace, such as gpt2."""
+    private = None if visibility is None else visibility == "private"
+    with _rooms(data) as rooms:
+        made = rooms.repos.registry.create(OPERATOR, _id(kind, name), private)
+    for warning in made.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(made.repo.rid.full)
+
+
+@repo.command("list")
+@_data_option
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+def listing(data: str | None, as_json: bool) -> None:
+    """All repos, private ones too."""
+    with _rooms(data) as rooms, rooms.db.read() as connection:
+        rows = connection.execute(
+            select(repo_table).where(repo_table.c.state == "live").order_by(repo_table.c.type, repo_table.c.key)
+        ).all()
+    shown = [
+        {
+            "type": row.type,
+            "id": f"{row.namespace}/{row.name}" if row.namespace else row.name,
+            "visibility": "private" if row.private else "public",
+        }
+        for row in rows
+    ]
+    if as_json:
+        click.echo(msgspec.json.encode(shown))
+    else:
+        for one in shown:
+            click.echo(f"{one['type']:8} {one['visibility']:8} {one['id']}")
+
+
+@repo.command("set-visibility")
+@click.argument("name")
+@click.argument("visibility", type=_visibility)
+@_type_option
+@_data_option
+def set_visibility(name: str, visibility: str, kind: str, data: str | None) -> None:
+    """Show a repo to everybody, or to its namespace's members alone."""
+    with _rooms(data) as rooms:
+        found = rooms.repos.registry.open(OPERATOR, _id(kind, name), "admin")
+        rooms.repos.registry.update(OPERATOR, found, visibility == "private")
+
+
+@repo.command("move")
+@click.argument("name")
+@click.argument("new")
+@_type_option
+@_data_option
+def move(name: str, new: str, kind: str, data: str | None) -> None:
+    """Give a repo another name or owner; the old name leads to it from now on."""
+    with _rooms(data) as rooms:
+        rooms.repos.registry.move(OPERATOR, _id(kind, name), _id(kind, new))
+
+
+@repo.command("delete")
+@click.argument("name")
+@_type_option
+@_data_option
+@click.confirmation_option(prompt="Delete this repo for everybody?")
+def delete(name: str, kind: str, data: str | None) -> None:
+    """Delete a repo; its name stays kept for its namespace."""
+    with _rooms(data) as rooms:
+        rooms.repos.registry.delete(OPERATOR, _id(kind, name))
