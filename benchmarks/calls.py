@@ -1,4 +1,4 @@
-"""Calls to the hub's API, as a client makes them: repos, LFS uploads, commits. curl sends and takes the large bodies."""
+"""Calls to the hub's API, as a client makes them: repos, LFS uploads, commits. curl moves the large bodies."""
 
 from __future__ import annotations
 

@@ -194,7 +194,9 @@ http {{
 class Nginx(Server):
     """/files/ is sent from a folder, /puts/ is taken as it is, the rest goes to a hub whose store is at /_blobs/."""
 
-    def __init__(self, folder: Path, files: Path, *, port: int = 0, hub_port: int = 9, store: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, files: Path, *, port: int = 0, hub_port: int = 9, store: Path | None = None
+    ) -> None:
         found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if found is None:
             raise Skipped("nginx is not installed")

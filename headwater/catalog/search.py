@@ -290,7 +290,9 @@ class _Asked:
 
     @property
     def step_cost(self) -> float:
-        return STEP_COST + ROW_COST_WALKING * self.share(one for one in self.criteria if one.of_id is not None)
+        if any(one.of_row is not None for one in self.criteria):
+            return STEP_COST + ROW_COST_WALKING
+        return STEP_COST + ROW_COST_WALKING * self.share(self.criteria)
 
 
 def _found(connection: Connection, asked: _Asked) -> Sequence[Row[Any]]:

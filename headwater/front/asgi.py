@@ -168,6 +168,9 @@ class App:
             answer.headers["Location"] = self._new_place(request, error)
         if answer.status >= 500:
             log.warning("refused", id=request.id, path=request.raw_path, code=error.code, text=error.text)
+        return self._for_people(request, answer, error)
+
+    def _for_people(self, request: Request, answer: Answer, error: HeadwaterError) -> Answer:
         if self._page_error is not None and "text/html" in request.headers.get("accept", ""):
             return self._page_error(self.rooms, request, answer, error)
         return answer
@@ -185,7 +188,7 @@ class App:
         bug = HeadwaterError(f"The hub made a mistake; its log names it under the request id {request.id}")
         answer = answers.of_error(bug, request.id, signed_in=True)
         answer.headers["X-Error-Code"] = "InternalError"
-        return answer
+        return self._for_people(request, answer, bug)
 
     def show_errors_as_pages(self, page: ErrorPage) -> None:
         """`page(rooms, request, answer, error) -> Answer`: what a browser gets instead of JSON."""

@@ -19,6 +19,7 @@ _SECRETS = re.compile(
     r"|((?<=Bearer )[^\s\"']+|(?<=Basic )[^\s\"']+|(?<=bearer )[^\s\"']+|(?<=basic )[^\s\"']+)"
     r"|((?<=[?&]sig=)[^&\s\"']+|(?<=[?&]token=)[^&\s\"']+|(?<=[?&]key=)[^&\s\"']+)"
     r"|((?<=headwater_session=)[^;\s\"']+)"
+    r"|((?<=/login/link/)[^/?\s\"']+)"
     r"|((?<=://)[^/@\s\"']+(?=@))"
 )
 REDACTED = "***"

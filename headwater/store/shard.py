@@ -239,7 +239,7 @@ def _footer(data: bytes, xorbs_start: int, tables_start: int) -> ShardFooter:
     if (files_at, xorbs_at, fields[-1]) != (RECORD_BYTES, xorbs_start, footer_start):
         raise Invalid("shard: its footer does not point to its sections")
     # huggingface.js leaves the place of an empty table zero.
-    in_place = all(at == size == 0 or tables_start <= at and at + size <= footer_start for at, size in tables)
+    in_place = all(at == size == 0 or (tables_start <= at and at + size <= footer_start) for at, size in tables)
     if not in_place or sum(size for _, size in tables) != footer_start - tables_start:
         raise Invalid("shard: its lookup tables do not lie between its records and its footer")
     return ShardFooter(key=fields[9], created_s=fields[10], expiry_s=fields[11])

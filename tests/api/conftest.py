@@ -1,6 +1,6 @@
 """A hub per module over a copy of one data folder, in memory-backed storage, with the same people in each.
 
-`ada` is admin of the organization acme, `wim` writes in it, `con` contributes, `rea` reads; `sam` is in no
+`ada` is admin of the organization acme, `wim` writes in it, `cyd` contributes, `rea` reads; `sam` is in no
 organization; `otto` is admin of another one; `root` administers the hub.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # importlib mode leaves it out; our modules import each other
 
@@ -25,7 +26,7 @@ from headwater.app import open_rooms, prepare
 from headwater.ground.clock import Clock
 from headwater.ground.settings import Settings
 
-PEOPLE = ("ada", "wim", "con", "rea", "sam", "otto")
+PEOPLE = ("ada", "wim", "cyd", "rea", "sam", "otto")
 PASSWORD = "correct horse battery"
 MEMORY = Path("/dev/shm")
 
@@ -40,7 +41,7 @@ def seeded() -> bytes:
     users = [{"name": n, "fullname": n.title(), "email": f"{n}@example.org", "token": token_of(n)} for n in PEOPLE]
     users[0]["password"] = PASSWORD
     orgs = [
-        {"name": "acme", "fullname": "Acme", "members": {"ada": "admin", "wim": "write", "con": "contributor", "rea": "read"}},
+        {"name": "acme", "fullname": "Acme", "members": {"ada": "admin", "wim": "write", "cyd": "contributor", "rea": "read"}},
         {"name": "other", "members": {"otto": "admin"}},
         {"name": "shy", "members": {"ada": "admin"}, "default_visibility": "private"},
     ]
@@ -85,3 +86,12 @@ def new_hub(folders: Callable[[], Path], peopled: Path) -> Iterator[Callable[...
 @pytest.fixture(scope="module")
 def hub(new_hub: Callable[..., Hub]) -> Hub:
     return new_hub()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet() -> Iterator[None]:
+    """What the hub logs is nobody's business but that of the tests that read it (test_T45)."""
+    before = structlog.get_config()
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[], cache_logger_on_first_use=False)
+    yield
+    structlog.configure(**before)

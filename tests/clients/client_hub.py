@@ -22,13 +22,16 @@ STOP_LIMIT_S = 20.0
 
 
 @contextmanager
-def open_hub(root: Path, meter: Meter) -> Iterator[Hub]:
-    """Seed and serve a hub with its data under `root`, behind `meter`; stop it by SIGTERM at the end."""
+def open_hub(root: Path, meter: Meter, path: str = "") -> Iterator[Hub]:
+    """Seed and serve a hub with its data under `root`, behind `meter`; stop it by SIGTERM at the end.
+
+    `path` is the path prefix of its public address, as "/some/hub".
+    """
     root.mkdir(parents=True, exist_ok=True)
     data, log, seed = root / "data", root / "server.log", root / "seed.json"
     seed.write_text(json.dumps(SEED))
     port = meter.target_port = _free_port()
-    env = {**plain_environment(root / "home"), "HEADWATER_PUBLIC_URL": meter.url}
+    env = {**plain_environment(root / "home"), "HEADWATER_PUBLIC_URL": meter.url + path}
     headwater = [sys.executable, "-m", "headwater"]
     with log.open("wb") as out:
         seeding = [*headwater, "admin", "seed", str(seed), "--data", str(data)]
@@ -40,7 +43,7 @@ def open_hub(root: Path, meter: Meter) -> Iterator[Hub]:
         process = subprocess.Popen(serve, cwd=REPOSITORY, env=env, stdout=out, stderr=subprocess.STDOUT)
         try:
             _wait_until_answering(f"http://127.0.0.1:{port}", process, log)
-            yield Hub(url=meter.url, meter=meter, data=data, log=log)
+            yield Hub(url=meter.url + path, meter=meter, data=data, log=log)
         finally:
             process.terminate()
             try:

@@ -2,8 +2,8 @@
 
 `test_hub.py` starts it for five generations of the library, with Xet and without. The environment names the hub
 (HF_ENDPOINT), the owner's token (HF_TOKEN), a stranger's (STRANGER_TOKEN), a read-only one (READER_TOKEN), the relay's
-control port (METER_URL), an empty folder (WORK_DIR) and a word unique to this run (RUN). Run with `--upload-again REPO`
-or `--fetch REPO` it is the second process, with fresh caches, of the steps that need one.
+control port (METER_URL), an empty folder (WORK_DIR) and a word unique to this run (RUN). Run with `--upload-again REPO`,
+`--upload-edited REPO` or `--fetch REPO` it is the second process, with fresh caches, of the steps that need one.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ BIG_BYTES = 12_000_000
 NO_DATA_BYTES = 128 * 1024
 REPO = f"alice/{RUN}"
 BIG = WORK / "big.bin"
+EDITED = WORK / "edited.bin"
 TEXT = "A small text, and not only ASCII: naïve, 模型, 🌊\n"
 FOLDER = {
     "folder/config.json": b'{"hidden_size": 8}\n',
@@ -303,7 +304,11 @@ def snapshot() -> None:
 @step
 def a_broken_download_is_resumed() -> None:
     if XET:
-        return  # Xet asks again for the ranges it lacks; the plain download has one long answer to lose
+        ask_meter("/cut?after_bytes=3000000")
+        with Traffic() as traffic:
+            printed = second_process("--fetch", REPO, xet=True)
+        assert sha256(BIG) in printed and "  -- cut" in traffic.lines, traffic.lines
+        return
     ask_meter("/cut?after_bytes=11000000")  # the clients keep whole chunks of 10 MB and drop the rest
     with Traffic() as traffic:
         try:
@@ -324,6 +329,21 @@ def the_same_upload_from_a_fresh_client_sends_no_data() -> None:
     assert traffic.up_bytes < NO_DATA_BYTES, (traffic.up_bytes, traffic.lines)
     assert sha256(hf_hub_download(f"{REPO}-again", "elsewhere.bin")) == sha256(BIG)
     api.delete_repo(f"{REPO}-again")
+
+
+@step
+def a_copy_with_three_edits_sends_little() -> None:
+    if not XET:
+        return
+    data = bytearray(BIG.read_bytes())
+    data[1_000_000:1_000_010] = b"0123456789"
+    del data[5_000_000:5_000_100]
+    data[9_000_000:9_000_000] = b"inserted"
+    EDITED.write_bytes(data)
+    with Traffic() as traffic:
+        second_process("--upload-edited", REPO, xet=True)
+    assert traffic.up_bytes < 1_000_000, (traffic.up_bytes, traffic.lines)  # three edits touch 3 to 6 chunks of 64 KiB
+    assert sha256(hf_hub_download(REPO, "edited.bin")) == sha256(EDITED)
 
 
 @step
@@ -657,6 +677,9 @@ def main(arguments: list[str]) -> int:
     say(f"huggingface_hub {huggingface_hub.__version__}, {'Xet' if XET else 'no Xet'}")
     if arguments[:1] == ["--upload-again"]:
         api.upload_file(path_or_fileobj=str(BIG), path_in_repo="elsewhere.bin", repo_id=arguments[1])
+        return 0
+    if arguments[:1] == ["--upload-edited"]:
+        api.upload_file(path_or_fileobj=str(EDITED), path_in_repo="edited.bin", repo_id=arguments[1])
         return 0
     if arguments[:1] == ["--fetch"]:
         print(sha256(hf_hub_download(arguments[1], "big.bin")))

@@ -89,6 +89,8 @@ def test_the_hf_command_does_a_whole_day_of_work(clients: Clients, version: str)
     shell.hf("download", repo, "never-was.json", fails=True)
     shell.hf("download", repo + "-not", fails=True)
 
+    shell.hf("upload", repo, "model/config.json", "proposed.json", "--create-pr")
+    shell.hf("download", repo, "proposed.json", "--revision", "refs/pr/1")
     shell.hf("cache", "verify", repo, "--revision", "v1", "--fail-on-missing-files", "--fail-on-extra-files")
     shell.hf("cache", "verify", repo, "--local-dir", "back", "--fail-on-missing-files")
     (shell.work / "back" / "config.json").write_bytes(b'{"a": 2}\n')

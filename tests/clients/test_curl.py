@@ -188,3 +188,8 @@ def test_a_private_file_is_for_its_owner_only(curl: Curl) -> None:
     assert curl(BIG_PATH, "-I", token="").status == 401
     wrong = curl(BIG_PATH, "-I", token="hf_wrongWrongWrongWrong")
     assert wrong.status == 401, wrong
+
+
+def test_telemetry_goes_nowhere_and_does_not_fail(curl: Curl) -> None:
+    assert curl("/api/telemetry/examples/run", "-I", token="").status == 200
+    assert curl("/api/agent-harnesses", token="").status in {200, 404}

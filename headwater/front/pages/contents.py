@@ -125,9 +125,12 @@ class _Headers:
 
     def get(self, rooms: Rooms, repo: Repo, entry: Entry) -> Header:
         """The header of a file that the caller may read. Malformed, if it breaks its format's rules."""
-        key = entry.sha256 or entry.oid
+        key = f"{entry.sha256 or entry.oid} {entry.path.lower().rpartition('.')[2]}"  # one blob may have both suffixes
+        found = self._find(key)
+        if found is not None:
+            return found
         with self._parsing:
-            found = self._find(key)
+            found = self._find(key)  # somebody else may have read it while we waited
             if found is None:
                 found = _parsed(entry, _reader(rooms, repo, entry))
                 self._keep(key, found)
