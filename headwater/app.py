@@ -26,7 +26,7 @@ from headwater.front.router import Router
 from headwater.front.routes import ROUTES
 from headwater.ground.clock import Clock, SystemClock
 from headwater.ground.db import Database
-from headwater.ground.errors import Unavailable
+from headwater.ground.errors import Invalid, Unavailable
 from headwater.ground.jobs import Handler, Runner, take_over
 from headwater.ground.settings import Settings
 from headwater.repos import Repos
@@ -66,8 +66,12 @@ class Places:
 @contextlib.contextmanager
 def owning(data: Path) -> Iterator[IO[bytes]]:
     """The data folder for this process alone (T10). The lock is the kernel's: a killed owner leaves none behind."""
-    data.mkdir(parents=True, exist_ok=True)
-    with (data / "lock").open("ab+") as lock:
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        opened = (data / "lock").open("ab+")
+    except OSError as error:
+        raise Invalid(f"data: {data} can't be used as the data folder: {error.strerror}") from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -98,13 +102,12 @@ def open_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     index = Index(db, clock, Truth(repos, store))
     counts = Counts(db, clock)
     upkeep = Upkeep(db, clock, settings, repos, store, xets, uploads)
-    upkeep = Upkeep(db, clock, settings, repos, store, xets, uploads)
     handlers: dict[str, Handler] = {
         JOB: index.work,
         "git.maintenance": lambda job: upkeep.maintain(int(job.key)),
         "upkeep": lambda _job: upkeep.collect_and_schedule(),
     }
-    jobs = Runner(db, clock, handlers, feeds=(index.follow, counts.flush_due, accounts.flush_used))
+    jobs = Runner(db, clock, handlers, feeds=(index.follow, store.follow, counts.flush_due, accounts.flush_used))
     return Rooms(
         settings,
         clock,

@@ -285,7 +285,8 @@ def errors() -> str:
         table(("code", "HTTP", "exit", "meaning", "class"), rows),
         "The status can be another where the protocol asks for it: who has no credentials gets 401 instead of 404 and "
         "403 for repos; paths and contents that break a rule get 422; limits on rates, addresses and headers get 429, "
-        "414 and 431; a full disk gets 507; what a later version will offer gets 501; a range outside a file gets 416. "
+        "414 and 431; a full disk gets 507; what a later version will offer gets 501; a range outside a file gets 416; "
+        "a repo that has another name now answers 307 with the code `Moved`. "
         "Anything that is not in this list is a bug: 500 with the code `InternalError`, and its traceback in the log "
         "under the request id.",
     )

@@ -8,6 +8,7 @@ of text and number). benchmarks/lists.py holds the figures.
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +29,7 @@ from sqlalchemy import (
 )
 
 from headwater.ground.db import metadata
+from headwater.ground.errors import Unavailable
 
 # What is shown of a repo, as read from its main branch. What can be large comes last: the rest is read without it.
 catalog = Table(
@@ -105,10 +107,20 @@ catalog_search: Any = table("catalog_search", column("rowid"), column("name"), c
 _SEARCH = "CREATE VIRTUAL TABLE IF NOT EXISTS catalog_search USING fts5(name, starts, tokenize='trigram', columnsize=0)"
 
 
+SQLITE_MIN = (3, 34)  # the first with the trigram tokenizer
+
+
 def create_search_index(connection: Connection) -> None:
     """For migrations that make tables one by one; `metadata.create_all` calls it by itself."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_SEARCH)
+    if connection.dialect.name != "sqlite":
+        return
+    has_fts5 = connection.exec_driver_sql("SELECT sqlite_compileoption_used('ENABLE_FTS5')").scalar()
+    if sqlite3.sqlite_version_info < SQLITE_MIN or not has_fts5:
+        raise Unavailable(
+            f"The SQLite of this Python ({sqlite3.sqlite_version}) can't search: Headwater needs version "
+            f"{'.'.join(map(str, SQLITE_MIN))} or newer, built with FTS5."
+        )
+    connection.exec_driver_sql(_SEARCH)
 
 
 # SQLAlchemy has no word for virtual tables.

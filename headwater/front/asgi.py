@@ -23,8 +23,8 @@ from headwater.front.answer import Answer
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.front.router import Route, Router
-from headwater.ground.errors import Forbidden, HeadwaterError, Unauthenticated
-from headwater.ground.log import log
+from headwater.ground.errors import Conflict, Forbidden, HeadwaterError, Unauthenticated
+from headwater.ground.log import REDACTED, log
 from headwater.repos import Moved
 
 _ID = re.compile(r"[A-Za-z0-9=;:._-]{1,100}\Z")
@@ -80,8 +80,8 @@ class App:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         given = headers.get("x-request-id") or headers.get("x-amzn-trace-id") or ""
         path = scope["raw_path"].decode("ascii", "replace")
-        if self._prefix and path.startswith(self._prefix + "/"):
-            path = path[len(self._prefix) :]
+        if self._prefix and (path == self._prefix or path.startswith(self._prefix + "/")):
+            path = path[len(self._prefix) :] or "/"
         peer = scope["client"][0] if scope.get("client") else ""
         if peer in self._proxies and (forwarded := headers.get("x-forwarded-for")):
             peer = forwarded.rsplit(",", 1)[-1].strip()
@@ -115,13 +115,16 @@ class App:
         loop, settings = asyncio.get_running_loop(), self.rooms.settings
         # credentials first: nobody fills our disk without a right to
         await loop.run_in_executor(self.pool, self._admit, route, request, True)
+        if route.admits is not None:
+            await loop.run_in_executor(self.pool, route.admits, self.rooms, request)
         setting = route.body_max or "json_body_max"
         most = getattr(settings, setting)
         if route.body == "sink":
             sink = await loop.run_in_executor(self.pool, route.handler, self.rooms, request)
             return await incoming.into(sink)
         if route.body == "spool":
-            request.file = await incoming.spool(most, setting, self._spool_folder)
+            line_max = bodies.line_max(settings.inline_file_max) if route.lines else None
+            request.file = await incoming.spool(most, setting, self._spool_folder, line_max)
         else:
             request.body = await incoming.whole(most, setting)
         return await loop.run_in_executor(self.pool, self._run, route, request)
@@ -163,11 +166,16 @@ class App:
             raise Forbidden("This form is out of date or came from another site; open the page again")
 
     def _refused(self, request: Request, route: Route | None, error: HeadwaterError) -> Answer:
-        answer = answers.of_error(error, request.id, signed_in=request.actor.signed_in)
-        if isinstance(error, Moved):
-            answer.headers["Location"] = self._new_place(request, error)
+        if isinstance(error, Moved) and "name" not in request.params:
+            # the old name stands in the body, where no redirect reaches it
+            error = Conflict(f"{error.text}; use that name")
+        # a ticket is not the user's own credentials: asking for those (401) would not help
+        by_ticket = route is not None and route.auth == "ticket"
+        answer = answers.of_error(error, request.id, signed_in=request.actor.signed_in or by_ticket)
+        if isinstance(error, Moved) and route is not None:
+            answer.headers["Location"] = self._new_place(route, request, error)
         if answer.status >= 500:
-            log.warning("refused", id=request.id, path=request.raw_path, code=error.code, text=error.text)
+            log.warning("refused", id=request.id, path=_said(request), code=error.code, text=error.text)
         return self._for_people(request, answer, error)
 
     def _for_people(self, request: Request, answer: Answer, error: HeadwaterError) -> Answer:
@@ -175,17 +183,20 @@ class App:
             return self._page_error(self.rooms, request, answer, error)
         return answer
 
-    def _new_place(self, request: Request, moved: Moved) -> str:
+    def _new_place(self, route: Route, request: Request, moved: Moved) -> str:
         """The same address under the repo's new name. A path alone: older clients follow no absolute one."""
-        old = "/".join(part for part in (request.params.get("ns"), request.params["name"]) if part)
-        ending = ".git" if old.endswith(".git") else ""
-        path = request.raw_path.replace(f"/{old}", f"/{moved.new.full}{ending}", 1)
+        parts, pattern = request.raw_path.split("/"), route.pattern.split("/")
+        at = pattern.index("{name}")
+        first = at - ("{ns}" in pattern)
+        ending = ".git" if request.params["name"].endswith(".git") else ""
+        path = "/".join([*parts[:first], f"{moved.new.full}{ending}", *parts[at + 1 :]])
         query = f"?{request.query_bytes.decode('ascii', 'replace')}" if request.query_bytes else ""
         return f"{self._prefix}{path}{query}"
 
     def _bug(self, request: Request, error: Exception) -> Answer:
-        log.error("bug", id=request.id, method=request.method, path=request.raw_path, exc_info=error)
-        bug = HeadwaterError(f"The hub made a mistake; its log names it under the request id {request.id}")
+        log.error("bug", id=request.id, method=request.method, path=_said(request), exc_info=error)
+        text = f"The hub made a mistake; its log names it under the request id {request.id}"
+        bug = HeadwaterError(text, code="InternalError")
         answer = answers.of_error(bug, request.id, signed_in=True)
         answer.headers["X-Error-Code"] = "InternalError"
         return self._for_people(request, answer, bug)
@@ -197,3 +208,12 @@ class App:
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
         self._waiting.shutdown(wait=True, cancel_futures=True)
+
+
+def _said(request: Request) -> str:
+    """The path as the log may have it: some addresses are secrets themselves (T45)."""
+    path = request.raw_path
+    for name in ("ticket", "secret"):
+        if secret := request.params.get(name):
+            path = path.replace(secret, REDACTED)
+    return path

@@ -29,6 +29,11 @@ SPOOL_MEMORY = 4 << 20  # a spooled body up to this size never touches the disk
 RANGES_MAX = 16  # parts of one multipart answer; more is an attack, not a client
 
 
+def line_max(inline_file_max: int) -> int:
+    """Bytes of a commit's line: base64 is a third longer than the file; the rest is room for path and quoting."""
+    return inline_file_max * 4 // 3 + 64 * 1024
+
+
 class ClientGone(Exception):
     """The client left, or stood still for too long, in the middle of a body."""
 
@@ -101,17 +106,28 @@ class Incoming:
             parts.append(piece)
         return b"".join(parts)
 
-    async def spool(self, most: int, setting: str, folder: str) -> IO[bytes]:
-        """The body as a file at its start: in memory while small, on the data disk when not."""
+    async def spool(self, most: int, setting: str, folder: str, line_max: int | None) -> IO[bytes]:
+        """The body as a file at its start: in memory while small, on the data disk when not.
+
+        `line_max`: more bytes than this without a line's end are refused.
+        """
         self.refuse_over(most, setting)
         loop = asyncio.get_running_loop()
         file = tempfile.SpooledTemporaryFile(SPOOL_MEMORY, dir=folder)  # noqa: SIM115 - the request closes it
-        size = 0
+        size = line_size = 0
         try:
             while piece := await self.step():
                 size += len(piece)
                 if size > most:
                     raise TooMuch(f"The body has more than {most} bytes (setting {setting})")
+                # only what has no end yet is looked at: whoever reads the lines measures the others
+                end = piece.rfind(b"\n") + 1
+                line_size = len(piece) - end if end else line_size + len(piece)
+                if line_max is not None and line_size > line_max:
+                    raise TooMuch(
+                        f"A line of the body is longer than {line_max} bytes: larger files have to go through LFS or "
+                        "Xet (setting inline_file_max)"
+                    )
                 if size > SPOOL_MEMORY:
                     await loop.run_in_executor(self._traffic.pool, file.write, piece)
                 else:
@@ -219,6 +235,7 @@ async def _send_step(data: bytes, send: Send, left: asyncio.Event, traffic: Traf
 
 # --- ranges (RFC 9110 section 14) -------------------------------------------------------------------------------
 
+_NO_BOUNDARY = re.compile(r"[^A-Za-z0-9]")
 _RANGE = re.compile(r"(\d{0,18})-(\d{0,18})\Z")
 
 
@@ -298,6 +315,8 @@ def _multipart(
     boundary: str,
 ) -> None:
     kind = answer.headers.get("Content-Type", "application/octet-stream")
+    # the request's id may be the client's, with characters and a length that RFC 2046 does not allow here
+    boundary = _NO_BOUNDARY.sub("", boundary)[:60] or "part"
     parts: list[Piece] = []
     length = 0
     for start, stop in runs:

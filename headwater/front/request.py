@@ -7,7 +7,7 @@ made from the configured public URL (T62).
 from __future__ import annotations
 
 import base64
-import binascii
+import json
 from dataclasses import dataclass, field
 from typing import IO, Any
 from urllib.parse import parse_qsl
@@ -16,7 +16,7 @@ import msgspec
 
 from headwater.accounts.actor import NOBODY, Actor
 from headwater.ground import names
-from headwater.ground.errors import Invalid, Unauthenticated
+from headwater.ground.errors import Invalid, NotOffered, Unauthenticated
 
 FORM_FIELDS_MAX = 20_000  # paths-info may ask for many paths at once
 QUERY_FIELDS_MAX = 500
@@ -72,10 +72,7 @@ class Request:
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object."""
-        try:
-            value = msgspec.json.decode(self.body or b"{}")
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise Invalid(f"the body is not valid JSON: {error}") from error
+        value = decoded(self.body or b"{}", "the body")
         if not isinstance(value, dict):
             raise Invalid("the body must be a JSON object")
         return value
@@ -96,8 +93,11 @@ class Request:
         """The repo that the path names, without the `.git` that git adds."""
         last = self.params["name"].removesuffix(".git")
         namespace = self.params.get("ns")
+        written = kind or self.params.get("type") or "model"
+        if written.removesuffix("s") not in names.REPO_TYPES:
+            raise NotOffered(f"/api/{written[:40]} is not offered by this version")
         return names.RepoId(
-            names.repo_type(kind or self.params.get("type") or "model"),
+            names.repo_type(written),
             names.name(namespace, "namespace") if namespace else None,
             names.name(last, "repo name"),
         )
@@ -113,7 +113,7 @@ class Request:
         if scheme.lower() == "basic":
             try:
                 user, _, password = base64.b64decode(rest, validate=True).decode().partition(":")
-            except (binascii.Error, UnicodeDecodeError) as error:
+            except ValueError as error:  # not base64, not ASCII, or not UTF-8 inside
                 raise Unauthenticated from error
             # git asks for a user name too; with a token alone, it comes as the user name
             return password or user
@@ -125,6 +125,33 @@ class Request:
             if key == name:
                 return value
         return ""
+
+
+def decoded(data: bytes, what: str) -> Any:
+    """JSON as RFC 8259 has it, and no name twice in an object: readers differ in which of the two they take (T52)."""
+    try:
+        value = msgspec.json.decode(data)
+        # What the strict decoder takes, this one does too; it alone shows the names as they were sent.
+        json.loads(data, object_pairs_hook=_once)
+    except _TwiceNamed as error:
+        raise Invalid(f"{what} names {str(error)[:60]!r} twice in one object") from error
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Invalid(f"{what} is not valid JSON: {error}") from error
+    return value
+
+
+class _TwiceNamed(Exception):
+    """A name that occurs twice in one JSON object."""
+
+
+def _once(members: list[tuple[str, Any]]) -> None:
+    if len(dict(members)) == len(members):
+        return
+    seen: set[str] = set()
+    for name, _ in members:
+        if name in seen:
+            raise _TwiceNamed(name)
+        seen.add(name)
 
 
 def pairs(encoded: bytes, most: int) -> list[tuple[str, str]]:

@@ -40,6 +40,10 @@ class Route:
     """The grant it takes, for the reference and the access matrix: '', 'signed-in', 'read', 'write', 'admin'."""
     body_max: str = ""
     """The setting that limits the body, when it is not the usual one of its kind."""
+    admits: Handler | None = None
+    """Asked before the body is read, where that is large: refuses whoever may not send one."""
+    lines: bool = False
+    """The body is read line by line: one that is too long is refused as it arrives, not when all has come."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ the literal segment wins (`router.py`).
 from __future__ import annotations
 
 from headwater.front import grants, health, lfs, openapi
-from headwater.front.git import info_refs, receive_pack, upload_pack
+from headwater.front.git import info_refs, may_push, receive_pack, upload_pack
 from headwater.front.hub import commit, info, lists, manage, people, preupload, refs, resolve, tree
 from headwater.front.pages.table import PAGES
 from headwater.front.router import Auth, BodyKind, Handler, Route
@@ -39,10 +39,12 @@ def _api(
     needs: str = "read",
     body: BodyKind = "none",
     body_max: str = "",
+    admits: Handler | None = None,
+    lines: bool = False,
 ) -> list[Route]:
     """A route below /api/{type}s/{repo}."""
     return [
-        Route(method, f"/api/{{type}}/{repo}{rest}", handler, does, body, "actor", needs, body_max)
+        Route(method, f"/api/{{type}}/{repo}{rest}", handler, does, body, "actor", needs, body_max, admits, lines)
         for repo in ("{ns}/{name}", "{name}")
     ]
 
@@ -56,10 +58,21 @@ def _repo(
     needs: str = "read",
     body: BodyKind = "none",
     body_max: str = "",
+    admits: Handler | None = None,
 ) -> list[Route]:
     """A route below a repo's own address: /{repo}, /datasets/{repo}, /spaces/{repo}."""
     return [
-        Route(method, f"/{prefix}{repo}{rest}", _typed(handler, kind), does, body, "actor", needs, body_max)
+        Route(
+            method,
+            f"/{prefix}{repo}{rest}",
+            _typed(handler, kind),
+            does,
+            body,
+            "actor",
+            needs,
+            body_max,
+            admits and _typed(admits, kind),
+        )
         for kind, prefix in PREFIXES.items()
         for repo in ("{ns}/{name}", "{name}")
     ]
@@ -75,6 +88,9 @@ def _typed(handler: Handler, kind: str) -> Handler:
     typed.__name__ = getattr(handler, "__name__", "handler")
     typed.__module__ = getattr(handler, "__module__", __name__)
     return typed
+
+
+_SHARD = ("shard_max", cas.may_write)
 
 
 def _xet() -> list[Route]:
@@ -102,7 +118,7 @@ def _xet() -> list[Route]:
     ]
     rows += [(method, f"{start}{rest}", *more) for starts, (method, rest, *more) in older for start in starts]  # type: ignore[misc]
     return [
-        Route(method, f"/xet{path}", handler, does, body, "ticket", "", "shard_max" if body == "spool" else "")
+        Route(method, f"/xet{path}", handler, does, body, "ticket", "", *(_SHARD if body == "spool" else ()))
         for method, path, handler, does, body in rows
     ]
 
@@ -112,7 +128,7 @@ ROUTES: list[Route] = [
     *_api("GET", "", info.get, "One repo: what it is and which files it has"),
     *_api("GET", "/revision/{rev}", info.get, "The same at a revision"),
     *_repo("GET", "/resolve/{rev}/{path*}", resolve.get, "A file by name; HEAD for its metadata, ranges for parts"),
-    *_repo("GET", "/raw/{rev}/{path*}", resolve.get, "The same, as huggingface.js asks for it"),
+    *_repo("GET", "/raw/{rev}/{path*}", resolve.raw, "What git holds there: the file, or an LFS pointer"),
     *_one("POST", "/api/repos/create", manage.create, "Make a repo", needs="signed-in", body="json"),
     *_one("DELETE", "/api/repos/delete", manage.delete, "Delete a repo", needs="signed-in", body="json"),
     *_one("POST", "/api/repos/move", manage.move, "Give a repo another name or owner", needs="signed-in", body="json"),
@@ -129,6 +145,8 @@ ROUTES: list[Route] = [
         needs="signed-in",
         body="spool",
         body_max="commit_body_max",
+        admits=commit.admit,
+        lines=True,
     ),
     *_one("POST", "/api/validate-yaml", preupload.validate_yaml, "Check a card's front matter", body="json"),
     *_one("GET", "/api/whoami-v2", people.whoami, "Whose token this is"),
@@ -207,7 +225,16 @@ ROUTES: list[Route] = [
     # --- 4 git ---
     *_repo("GET", "/info/refs", info_refs, "git: which refs there are"),
     *_repo("POST", "/git-upload-pack", upload_pack, "git clone and fetch", body="spool", body_max="json_body_max"),
-    *_repo("POST", "/git-receive-pack", receive_pack, "git push", needs="write", body="spool", body_max="push_max"),
+    *_repo(
+        "POST",
+        "/git-receive-pack",
+        receive_pack,
+        "git push",
+        needs="write",
+        body="spool",
+        body_max="push_max",
+        admits=may_push,
+    ),
     *_xet(),
     # --- the hub itself ---
     *_one("GET", "/health/live", health.live, "The process answers", auth="open"),

@@ -8,17 +8,17 @@ a power cut (counters, last-used times): about a hundred times cheaper, just as 
 from __future__ import annotations
 
 import contextlib
-import errno
 import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from headwater.ground.errors import Corrupt, Unavailable
+from headwater.ground.errors import Corrupt, HeadwaterError, Unavailable
 
 metadata = MetaData()
 """All tables of all rooms; each room declares its own in its `tables.py`."""
@@ -67,6 +67,7 @@ class Database:
     def copy_to(self, target: Path) -> None:
         """A consistent copy while others read and write (SQLite's online backup)."""
         with (
+            _translated(),
             contextlib.closing(sqlite3.connect(self.path)) as source,
             contextlib.closing(sqlite3.connect(target)) as to,
         ):
@@ -74,15 +75,19 @@ class Database:
 
     def problems(self) -> list[str]:
         """What SQLite's own integrity check finds; empty when all is well."""
-        with self.read() as connection:
-            rows = [row[0] for row in connection.execute(text("PRAGMA integrity_check(20)"))]
-        return [] if rows == ["ok"] else [str(row) for row in rows]
+        try:
+            with self.read() as connection:
+                rows = [str(row[0]) for row in connection.execute(text("PRAGMA integrity_check(20)"))]
+        except Corrupt as error:
+            return [str(error.__cause__)]  # damaged so badly that the check itself gave up
+        return [] if rows == ["ok"] else rows
 
     def migrate(self) -> None:
         """Brings the schema to this version's; refuses a newer one. Forward only, in one transaction a step."""
         from headwater.ground import migrations  # noqa: PLC0415 - which need this module
 
-        migrations.upgrade(self._durable)
+        with _translated():
+            migrations.upgrade(self._durable)
 
     def close(self) -> None:
         for engine in (self._readers, self._durable, self._soft):
@@ -126,20 +131,26 @@ def _translated() -> Iterator[None]:
         yield
     except IntegrityError:
         raise  # rooms know what a broken uniqueness means
-    except DBAPIError as error:
-        raise _meaning(error) from error
+    except PoolTimeout as error:
+        raise Unavailable("The database is busy: too many requests at once. Try again in a moment.") from error
+    except (DBAPIError, sqlite3.Error) as error:  # the second kind: from BEGIN, which goes to the driver itself
+        meaning = _meaning(error)
+        if meaning is None:
+            raise
+        raise meaning from error
 
 
-def _meaning(error: DBAPIError) -> Exception:
-    said = str(error.orig).lower()
+def _meaning(error: DBAPIError | sqlite3.Error) -> HeadwaterError | None:
+    """None: not of the disk's making, so a bug."""
+    said = str(error.orig if isinstance(error, DBAPIError) else error).lower()
     if "locked" in said or "busy" in said:
         return Unavailable("The database is busy; nothing was stored. Try again in a moment.")
-    if "full" in said or getattr(error.orig, "errno", None) == errno.ENOSPC:
+    if "full" in said:
         return Unavailable("The disk is full; nothing was stored. Free some space and try again.", status=507)
     if "readonly" in said or "read-only" in said:
         return Unavailable("The hub's disk is read-only; nothing was stored.", retry_after_s=60)
     if "malformed" in said or "not a database" in said:
         return Corrupt("The database is damaged; run `headwater verify`.")
-    if isinstance(error, OperationalError) and ("disk i/o" in said or "unable to open" in said):
+    if "disk i/o" in said or "unable to open" in said:
         return Unavailable("The hub's disk answers with errors; nothing was stored.", retry_after_s=60)
-    return error
+    return None

@@ -16,8 +16,9 @@ import structlog
 
 _SECRETS = re.compile(
     r"(hf_[A-Za-z0-9]{8,})"
-    r"|((?<=Bearer )[^\s\"']+|(?<=Basic )[^\s\"']+|(?<=bearer )[^\s\"']+|(?<=basic )[^\s\"']+)"
-    r"|((?<=[?&]sig=)[^&\s\"']+|(?<=[?&]token=)[^&\s\"']+|(?<=[?&]key=)[^&\s\"']+)"
+    r"|((?i:(?<=Bearer )|(?<=Basic ))[^\s\"']+)"
+    r"|((?<=[?&]sig=)[^&\s\"']+|(?<=[?&]token=)[^&\s\"']+|(?<=[?&]key=)[^&\s\"']+|(?<=[?&]ticket=)[^&\s\"']+)"
+    r"|((?<=/xet/fetch/)[^/?\s\"']+)"
     r"|((?<=headwater_session=)[^;\s\"']+)"
     r"|((?<=/login/link/)[^/?\s\"']+)"
     r"|((?<=://)[^/@\s\"']+(?=@))"
@@ -28,7 +29,10 @@ TEXT_MAX = 4000  # of one value; a hostile name must not fill the disk
 
 def redact(text: str) -> str:
     """`text` without tokens, signatures, cookies and credentials in URLs; control characters made visible."""
-    shown = _SECRETS.sub(REDACTED, text[:TEXT_MAX])
+    # Whole, then cut: half a secret at the cut would not be known for one. The end of a long text tells most.
+    shown = _SECRETS.sub(REDACTED, text)
+    if len(shown) > TEXT_MAX:
+        shown = f"{shown[: TEXT_MAX // 2]} [...] {shown[-TEXT_MAX // 2 :]}"
     return (
         shown if shown.isprintable() else "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in shown)
     )

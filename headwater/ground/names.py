@@ -193,10 +193,19 @@ def file_path(text: str) -> FilePath:
             raise refuse("has a part that begins with a space or ends with a dot or a space")
         if len(part.encode()) > PATH_PART_BYTES_MAX:
             raise refuse(f"has a part of more than {PATH_PART_BYTES_MAX} bytes")
-        low = part.casefold()
-        if low == ".git" or low.split(".")[0] in _WINDOWS_DEVICES or _GIT_SHORT.match(low):
+        if _is_reserved(part):
             raise refuse(f"has the reserved part {part!r}")
     return FilePath(text)
+
+
+def _is_reserved(part: str) -> bool:
+    """Whether some file system takes this name for `.git` or for a device.
+
+    HFS+ overlooks format characters, NTFS and Windows what follows a colon, and Windows blanks before the suffix.
+    """
+    seen = part if part.isascii() else "".join(c for c in part if unicodedata.category(c) != "Cf")
+    low = seen.casefold().partition(":")[0]
+    return low == ".git" or low.partition(".")[0].rstrip(" ") in _WINDOWS_DEVICES or bool(_GIT_SHORT.match(low))
 
 
 _DIRECTION_MARKS = frozenset(

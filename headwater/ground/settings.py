@@ -132,7 +132,7 @@ def load(file: Path | None, environ: Mapping[str, str], given: Mapping[str, Any]
     if file is not None:
         try:
             values.update(tomllib.loads(file.read_text()))
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError) as error:  # the second: not TOML, or not UTF-8
             raise Invalid(f"settings file {file}: {error}") from error
     hints = get_type_hints(Settings)
     for name in hints:

@@ -26,6 +26,7 @@ from headwater.repos.tables import hold
 from headwater.repos.values import RefMove, Repo
 
 COMMITS_MAX = 50_000  # of one history that is rewritten in one request; longer ones are rewritten with git
+TRIES = 5  # to link the packs of a repo while they are being joined
 _COPIED = ("refs/heads/", "refs/tags/", "refs/convert/")
 
 
@@ -64,11 +65,18 @@ class Copies:
         """The refs were read before: whatever they name lies in the packs that are linked now."""
         here, there = (self._git.path(repo_id) / "objects/pack" for repo_id in (source_id, target_id))
         with disk_errors():
-            # The pack before its index: an index alone would be looked for in vain.
-            for suffix in (".pack", ".idx"):
-                for file in sorted(here.glob(f"*{suffix}")):
-                    if not (there / file.name).exists():
-                        os.link(file, there / file.name)
+            for attempt in range(TRIES):
+                try:
+                    for pack in sorted(here.glob("*.pack")):
+                        # The pack before its index: an index alone would be looked for in vain.
+                        for file in (pack, pack.with_suffix(".idx")):
+                            if not (there / file.name).exists():
+                                os.link(file, there / file.name)
+                    break
+                except FileNotFoundError:
+                    # packs were joined under our hands: what they held is in the joined one, so look again
+                    if attempt == TRIES - 1:
+                        raise
             fsync_folder(there)
         self._git.forget(target_id)
 

@@ -17,12 +17,14 @@ from headwater.ground.errors import Conflict, Forbidden, Invalid, RevisionMissin
 from headwater.ground.names import CommitId, RefName
 from headwater.repos import objects
 from headwater.repos.git import Change, Git, signature
+from headwater.repos.lru import Lru
 from headwater.repos.moves import MAIN, Moves
 from headwater.repos.objects import CommitObject
 from headwater.repos.values import Commit, Message, RefInfo, RefMove, RefsList, Repo
 
 MESSAGE_BYTES_MAX = 65_536  # of a commit or tag: lists show many of them
 COMMITS_PAGE_MAX = 1_000  # of one page of history
+COUNTS_MAX = 4096  # lengths of histories kept, by their immutable tips
 WALK_MAX = 100_000  # commits that one page of history may pass over
 DIFF_BYTES_MAX = 2 << 20  # of one comparison, as text
 DIFF_FILE_BYTES_MAX = 1 << 20  # a larger file is named as different and not shown: diffs cost more than their size
@@ -46,6 +48,7 @@ class Refs:
         self._git = git
         self._moves = moves
         self._clock = clock
+        self._counts: Lru[tuple[int, str], int] = Lru(COUNTS_MAX)
 
     # Reading
 
@@ -97,6 +100,15 @@ class Refs:
         ids = list(itertools.islice(walk, wanted + 1))
         found = [self.commit(repo, commit_id) for commit_id in ids[:wanted]]
         return Page(found, found[-1].id if len(ids) > wanted else None)
+
+    def count(self, repo: Repo, revision: str) -> int:
+        """How many commits lead to a revision; counted up to WALK_MAX."""
+        tip = self.resolve(repo, revision)
+        known = self._counts.get((repo.id, tip))
+        if known is None:
+            known = sum(1 for _ in itertools.islice(self._git.walk(repo.id, tip), WALK_MAX))
+            self._counts.put((repo.id, tip), known)
+        return known
 
     def compare(self, repo: Repo, old: str, new: str) -> str:
         """A unified diff from `old` to `new`. Large files are named and not shown; a large diff ends with a line that

@@ -184,7 +184,7 @@ class Registry:
         """
         _signed_in(actor)
         user_id = author_id(actor)
-        names.new_repo_name(rid.name)
+        _check_name(rid)
         _check_sdk(rid, sdk)
         _check_gate(gated)
         with self._db.write() as connection:
@@ -255,7 +255,7 @@ class Registry:
         moving = self.open(actor, source, "admin")
         if target.type != source.type:
             raise Invalid(f"type: a {source.type} can't become a {target.type}")
-        names.new_repo_name(target.name)
+        _check_name(target)
         key = names.key(target.full)
         with self._db.write() as connection:
             moving = self._again(connection, actor, moving)
@@ -463,6 +463,12 @@ def _look_alikes(connection: Connection, rid: RepoId, namespace_id: int | None) 
     }
     alike = connection.execute(_LOOK_ALIKES, asked).scalars()
     return tuple(f"{rid.full} looks like {name}, which exists already" for name in alike)
+
+
+def _check_name(rid: RepoId) -> None:
+    names.new_repo_name(rid.name)
+    if rid.namespace is None:
+        names.new_namespace(rid.name)  # it stands where namespaces stand
 
 
 def _signed_in(actor: Actor) -> None:

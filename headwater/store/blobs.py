@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import bindparam, select, update
+import msgspec
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from headwater.ground import events
 from headwater.ground.clock import Clock
 from headwater.ground.db import Database
 from headwater.ground.errors import Corrupt, DigestMismatch, EntryMissing, Invalid, TooMuch
+from headwater.ground.events import event
 from headwater.ground.log import log
 from headwater.ground.names import Sha256
 from headwater.store import recipe, tables
@@ -88,6 +90,9 @@ class Store:
         self._file_max = file_max
         self._rows: OrderedDict[str, Blob] = OrderedDict()
         self._rows_lock = threading.Lock()
+        self._forgotten = 0  # how often: a row read before is not remembered after
+        self._followed: int | None = None  # the event up to which damage found by other processes is known
+        self._forget_xorb: Callable[[str], None] = lambda _name: None
 
     # --- in ---
 
@@ -116,21 +121,27 @@ class Store:
         """A verified part becomes a blob. The row follows the bytes, so a crash between leaves an unnamed object."""
         now = self.clock.now_ms()
         with self.stripes.hold(sha256):
-            present = self.find(sha256)
-            if present is None or present.damaged:
+            whole = self._is_whole(sha256)
+            if not whole:
                 self.objects.land(part, blob_key(sha256))
+            # seen again: the sweep's grace period starts anew
+            again = {"created_ms": now} if whole else {"created_ms": now, "recipe": None, "state": "whole"}
+            row = insert(tables.blob).values(sha256=sha256, size=size, recipe=None, created_ms=now)
             with self.db.write_soft() as connection:
-                row = insert(tables.blob).values(sha256=sha256, size=size, recipe=None, created_ms=now)
-                if present is not None and present.damaged:
-                    row = row.on_conflict_do_update(
-                        index_elements=["sha256"], set_={"recipe": None, "state": "whole", "created_ms": now}
-                    )
-                else:
-                    # seen again: the sweep's grace period starts anew
-                    row = row.on_conflict_do_update(index_elements=["sha256"], set_={"created_ms": now})
-                connection.execute(row)
+                connection.execute(row.on_conflict_do_update(index_elements=["sha256"], set_=again))
+                if not whole:
+                    # healed: the xorbs of its earlier recipe are no longer needed for it
+                    connection.execute(delete(tables.blob_xorb).where(tables.blob_xorb.c.sha256 == sha256))
             self.forget(sha256)
             return self.blob(sha256)
+
+    def _is_whole(self, sha256: Sha256) -> bool:
+        """Whether there is nothing to heal, as far as the row and the object's size tell. Under the blob's stripe."""
+        self.forget(sha256)  # what is remembered may be older than a sweep
+        present = self.find(sha256)
+        if present is None or present.damaged:
+            return False
+        return present.terms is not None or self.objects.size(blob_key(sha256)) == present.size
 
     # --- out ---
 
@@ -140,6 +151,7 @@ class Store:
             if known is not None:
                 self._rows.move_to_end(sha256)
                 return known
+            age = self._forgotten
         with self.db.read() as connection:
             row = connection.execute(_BY_SHA, {"sha256": sha256}).first()
         if row is None:
@@ -152,7 +164,8 @@ class Store:
             row.state == "damaged",
         )
         with self._rows_lock:
-            self._rows[sha256] = blob
+            if age == self._forgotten:
+                self._rows[sha256] = blob
             if len(self._rows) > ROWS_CACHED:
                 self._rows.popitem(last=False)
         return blob
@@ -178,9 +191,12 @@ class Store:
     def runs(self, blob: Blob, start: int, stop: int) -> list[FileRun]:
         """Where the bytes [start, stop) lie. Corrupt (and flagged) when an object is missing or has another size."""
         if blob.damaged:
-            raise Corrupt(f"The stored file {blob.sha256} is damaged; upload it again to heal it")
+            raise _damaged(blob)
         if blob.terms is None:
-            self._expect(blob, blob_key(blob.sha256), blob.size)
+            got = self.objects.size(blob_key(blob.sha256))
+            if got != blob.size:
+                self.flag(blob.sha256, f"its object has {got} bytes, expected {blob.size}")
+                raise _damaged(blob)
             return [FileRun(self.objects.path(blob_key(blob.sha256)), start, stop)] if start < stop else []
         found: list[FileRun] = []
         at = 0
@@ -188,7 +204,10 @@ class Store:
             low, high = max(start, at), min(stop, at + term.size)
             if low < high:
                 key = xorb_key(term.xorb)
-                self._expect(blob, key, None)
+                got = self.objects.size(key)
+                if got is None or got < term.raw_stop:
+                    self.flag_xorb(term.xorb, f"{key} has {got} bytes, expected {term.raw_stop} or more")
+                    raise _damaged(blob)
                 path, first = self.objects.path(key), term.raw_start + low - at
                 last = found[-1] if found else None
                 if last is not None and last.path == path and last.stop == first:
@@ -203,13 +222,9 @@ class Store:
         blob = self.blob(sha256)
         return read_runs(self.runs(blob, start, blob.size if stop is None else min(stop, blob.size)))
 
-    def _expect(self, blob: Blob, key: str, size: int | None) -> None:
-        got = self.objects.size(key)
-        if got is None or (size is not None and got != size):
-            self.flag(blob.sha256, f"{key} has {got} bytes, expected {size}")
-            raise Corrupt(f"The stored file {blob.sha256} is damaged; upload it again to heal it")
+    # --- damage ---
 
-    def flag(self, sha256: Sha256, why: str) -> None:
+    def flag(self, sha256: Sha256, why: str, **more: str) -> None:
         """Marks a blob damaged: it is not served again before it was uploaded again. One event."""
         log.error("blob damaged", sha256=sha256, why=why)
         with self.db.write() as connection:
@@ -219,9 +234,55 @@ class Store:
                 .values(state="damaged")
             )
             if changed.rowcount:
-                events.append(connection, "blob.damaged", self.clock.now_ms(), sha256=sha256, why=why)
+                events.append(connection, "blob.damaged", self.clock.now_ms(), sha256=sha256, why=why, **more)
         self.forget(sha256)
+
+    def flag_xorb(self, name: XetHash, why: str) -> None:
+        """Marks a xorb damaged, and every blob that is built on it; clients are asked to send it again."""
+        built = (
+            select(tables.blob.c.sha256)
+            .join_from(tables.blob, tables.blob_xorb, tables.blob_xorb.c.sha256 == tables.blob.c.sha256)
+            .where(tables.blob_xorb.c.xorb == name, tables.blob.c.state == "whole", tables.blob.c.recipe.is_not(None))
+        )
+        with self.db.write() as connection:
+            connection.execute(
+                update(tables.xorb)
+                .where(tables.xorb.c.hash == name, tables.xorb.c.state == "here")
+                .values(state="damaged")
+            )
+            blobs = connection.execute(built).scalars().all()
+        self._forget_xorb(name)
+        for sha256 in blobs:
+            self.flag(Sha256(sha256), why, xorb=name)
+
+    def mend(self, sha256: Sha256) -> None:
+        """Takes the mark off a blob whose bytes were hashed again and are right."""
+        with self.db.write() as connection:
+            connection.execute(update(tables.blob).where(tables.blob.c.sha256 == sha256).values(state="whole"))
+        self.forget(sha256)
+
+    def when_a_xorb_is_damaged(self, forget: Callable[[str], None]) -> None:
+        """`forget(name)` is called whenever a xorb was found damaged, here or by another process."""
+        self._forget_xorb = forget
+
+    def follow(self) -> None:
+        """Forgets what other processes found damaged meanwhile: `headwater verify` beside a serving hub."""
+        with self.db.read() as connection:
+            last, after = events.last_id(connection), self._followed
+            asked = select(event.c.data).where(event.c.id > after, event.c.kind == "blob.damaged")
+            found = [] if after in (None, last) else connection.execute(asked).scalars().all()
+        self._followed = last
+        for data in found:
+            told = msgspec.json.decode(data)
+            self.forget(told["sha256"])
+            if "xorb" in told:
+                self._forget_xorb(told["xorb"])
 
     def forget(self, sha256: str) -> None:
         with self._rows_lock:
             self._rows.pop(sha256, None)
+            self._forgotten += 1
+
+
+def _damaged(blob: Blob) -> Corrupt:
+    return Corrupt(f"The stored file {blob.sha256} is damaged; upload it again to heal it")

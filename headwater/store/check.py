@@ -1,21 +1,25 @@
-"""fsck: every object has the size its row says, and what is read answers its own hash."""
+"""fsck: every object has the size its row says, and what is read answers its own hash.
+
+What is found damaged is flagged: it is not served any more, and healed when somebody uploads it again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 
-from headwater.ground.errors import HeadwaterError
+from headwater.ground.errors import EntryMissing, HeadwaterError
 from headwater.ground.names import Sha256
 from headwater.store import hashes, tables
 from headwater.store.blobs import Store
 from headwater.store.hashes import XetHash
 from headwater.store.objects import FileRun, read_runs, xorb_key
 from headwater.store.xets import Xets
+from headwater.store.xorb import XorbIndex
 
 BATCH = 1000
 
@@ -44,8 +48,8 @@ def check(
 def count(store: Store) -> int:
     with store.db.read() as connection:
         return sum(
-            connection.execute(select(func.count()).select_from(table)).scalar_one()
-            for table in (tables.blob, tables.xorb)
+            connection.execute(select(func.count()).select_from(table).where(where)).scalar_one()
+            for table, where in ((tables.blob, true()), (tables.xorb, tables.xorb.c.state == "here"))
         )
 
 
@@ -67,42 +71,56 @@ def _names(store: Store, column: object, where: object) -> Iterator[str]:
 
 
 def _xorb(store: Store, xets: Xets, name: XetHash, *, read: bool) -> Iterator[Finding]:
-    index = xets.index(name)
-    if index is None:
-        return
-    size = store.objects.size(xorb_key(name))
+    try:
+        index = xets.index(name)
+        wrong = None if index is None else _wrong(store, index, read=read)
+    except HeadwaterError as error:
+        wrong = error.text
+    xets.forget(name)
+    if wrong is None or xets.index(name) is None:
+        return  # or swept meanwhile
+    store.flag_xorb(name, wrong)
+    yield Finding("xorb", name, wrong)
+
+
+def _wrong(store: Store, index: XorbIndex, *, read: bool) -> str | None:
+    size = store.objects.size(xorb_key(index.hash))
     if size != index.raw_bytes:
-        yield Finding("xorb", name, f"has {size} bytes on the disk, expected {index.raw_bytes}")
-        return
-    if hashes.to_text(hashes.merkle_root(index.hashes, index.lengths)) != name:
-        yield Finding("xorb", name, "its row's chunk hashes do not make its name")
-        return
+        return f"has {size} bytes on the disk, expected {index.raw_bytes}"
+    if hashes.to_text(hashes.merkle_root(index.hashes, index.lengths)) != index.hash:
+        return "its row's chunk hashes do not make its name"
     if not read:
-        return
-    path, at = store.objects.path(xorb_key(name)), 0
+        return None
+    path, at = store.objects.path(xorb_key(index.hash)), 0
     for number, length in enumerate(index.lengths.tolist()):
         data = b"".join(read_runs([FileRun(path, at, at + length)]))
         at += length
-        if hashes.chunk_hash(data) != index.hashes[32 * number : 32 * number + 32]:
-            yield Finding("xorb", name, f"chunk {number} of {len(index.lengths)} does not match its hash")
-            return
+        if hashes.chunk_hash(data) != index.hashes[hashes.HASH_BYTES * number : hashes.HASH_BYTES * (number + 1)]:
+            return f"chunk {number} of {len(index.lengths)} does not match its hash"
+    return None
 
 
 def _blob(store: Store, sha256: Sha256, *, read: bool) -> Iterator[Finding]:
+    store.forget(sha256)  # another process may have healed it
     try:
         blob = store.blob(sha256)
-        if blob.damaged:
-            yield Finding("blob", sha256, "was found damaged before; upload it again to heal it")
-            return
+        # One that was found damaged is read whatever the percentage: its bytes may have come back.
+        whole = replace(blob, damaged=False)
         digest, size = hashlib.sha256(), 0
-        runs = store.runs(blob, 0, blob.size)
-        if not read:
-            return
-        for data in read_runs(runs):
+        for data in read_runs(store.runs(whole, 0, whole.size)) if read or blob.damaged else ():
             digest.update(data)
             size += len(data)
+    except EntryMissing:
+        return  # swept meanwhile
     except HeadwaterError as error:
-        yield Finding("blob", sha256, error.text)
+        if store.find(sha256) is not None:
+            yield Finding("blob", sha256, error.text)
+        return
+    if not read and not blob.damaged:
         return
     if digest.hexdigest() != sha256 or size != blob.size:
-        yield Finding("blob", sha256, f"its {size} bytes hash to {digest.hexdigest()}")
+        wrong = f"its {size} bytes hash to {digest.hexdigest()}, expected {blob.size} bytes"
+        store.flag(sha256, wrong)
+        yield Finding("blob", sha256, wrong)
+    elif blob.damaged:
+        store.mend(sha256)

@@ -117,9 +117,16 @@ class LocalObjects:
         shutil.rmtree(self.incoming, ignore_errors=True)
         self.incoming.mkdir(parents=True, exist_ok=True)
         for kind in KINDS:
-            if not (self.root / kind / "ff").is_dir():
-                for number in range(256):
-                    (self.root / kind / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+            folder = self.root / kind
+            folder.mkdir(exist_ok=True)
+            present = {child.name for child in folder.iterdir()}
+            for name in (f"{number:02x}" for number in range(256)):
+                if name not in present:
+                    (folder / name).mkdir()
+            # An object is synced into its folder: the folder must not be what a power cut takes away.
+            sync_folder(folder)
+        sync_folder(self.root)
+        sync_folder(self.root.parent)
 
     def begin(self) -> Part:
         return Part(self.incoming / secrets.token_hex(16))
@@ -140,7 +147,10 @@ class LocalObjects:
             raise Corrupt(f"The disk does not give {key}: {error.strerror}") from error
 
     def delete(self, key: str) -> None:
-        self.path(key).unlink(missing_ok=True)
+        try:
+            self.path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise meaning(error, "deleting") from error
 
     def keys(self, kind: str) -> Iterator[str]:
         """All keys of a kind, sorted."""

@@ -263,7 +263,7 @@ def check(file: ShardFile, index_of: Callable[[XetHash], XorbIndex | None]) -> N
     for number, (term, stated) in enumerate(zip(file.each_term(), range_hashes, strict=True)):
         index = recent(term.xorb)
         if index is None:
-            raise _missing(term.xorb)
+            raise missing(term.xorb)
         if term.chunk_stop > len(index.lengths):
             raise Invalid(f"shard: term {number} of file {file.hash} goes beyond xorb {term.xorb}")
         lengths = index.lengths[term.chunk_start : term.chunk_stop]
@@ -279,7 +279,7 @@ def check(file: ShardFile, index_of: Callable[[XetHash], XorbIndex | None]) -> N
         raise DigestMismatch("shard: file hash", file.hash, hashes.to_text(computed))
 
 
-def _missing(xorb: XetHash) -> Invalid:
+def missing(xorb: XetHash) -> Invalid:
     """The client relies on a xorb that was never here or is gone; it does not find that out by itself."""
     return Invalid(
         f"xorb {xorb} is not stored here, but this client's cache says that it is. Delete that cache, the folder "

@@ -28,14 +28,17 @@ class Swept:
     freed_bytes: int = 0
 
 
-def blobs(store: Store, unheld: Iterable[Sha256]) -> Swept:
+def blobs(store: Store, unheld: Iterable[Sha256], before_ms: int) -> Swept:
+    """Blobs that nobody holds and nobody uploaded (again) since `before_ms`."""
     count, freed = 0, 0
     for sha256 in unheld:
         with store.stripes.hold(sha256):
             try:
                 with store.db.write() as connection:
-                    row = connection.execute(select(tables.blob.c.recipe).where(tables.blob.c.sha256 == sha256)).first()
-                    if row is None:
+                    row = connection.execute(
+                        select(tables.blob.c.recipe, tables.blob.c.created_ms).where(tables.blob.c.sha256 == sha256)
+                    ).first()
+                    if row is None or row.created_ms >= before_ms:
                         continue
                     connection.execute(delete(tables.blob_xorb).where(tables.blob_xorb.c.sha256 == sha256))
                     connection.execute(delete(tables.blob).where(tables.blob.c.sha256 == sha256))

@@ -48,6 +48,7 @@ upload = Table(
     "upload",
     metadata,
     Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False),  # whose it is; the same file may be under way for several
     Column("sha256", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("part_size", Integer, nullable=False),

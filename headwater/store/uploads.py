@@ -48,11 +48,15 @@ class Uploads:
         self._store = store
         self._root = root
 
-    def begin(self, sha256: Sha256, size: int, part_size: int) -> str:
-        """The id of an upload of that file: the same one again while it is under way, so that it can be resumed."""
+    def begin(self, scope: str, sha256: Sha256, size: int, part_size: int) -> str:
+        """The id of an upload of that file: the same one again while it is under way, so that it can be resumed.
+
+        `scope` is whose it is (a repo, say): nobody completes what others have sent (T17), nor writes over it.
+        """
         with self._store.db.write() as connection:
             known = connection.execute(
                 select(tables.upload.c.id).where(
+                    tables.upload.c.scope == scope,
                     tables.upload.c.sha256 == sha256,
                     tables.upload.c.size == size,
                     tables.upload.c.part_size == part_size,
@@ -63,10 +67,14 @@ class Uploads:
             upload = self._store.clock.token(16)
             connection.execute(
                 insert(tables.upload).values(
-                    id=upload, sha256=sha256, size=size, part_size=part_size, created_ms=self._store.clock.now_ms()
+                    id=upload,
+                    scope=scope,
+                    sha256=sha256,
+                    size=size,
+                    part_size=part_size,
+                    created_ms=self._store.clock.now_ms(),
                 )
             )
-        (self._root / upload).mkdir(parents=True, exist_ok=True)
         return upload
 
     def _row(self, upload: str) -> tuple[Sha256, int, int]:
@@ -83,6 +91,10 @@ class Uploads:
         if not 1 <= number <= last:
             raise Invalid(f"part: {number} is not one of 1 to {last}")
         expected = part_size if number < last else size - part_size * (last - 1)
+        try:
+            (self._root / upload).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise meaning(error, "writing") from error
         return PartSink(self._store.objects.begin(), self._root / upload / f"{number:05d}", expected)
 
     def complete(self, upload: str, etags: dict[int, str]) -> Blob:
@@ -119,7 +131,7 @@ class Uploads:
         shutil.rmtree(self._root / upload, ignore_errors=True)
 
     def expire(self, before_ms: int) -> int:
-        """Drops uploads that were begun before that time; how many."""
+        """Drops uploads that were begun before that time, how many; and what a crash left of dropped ones."""
         with self._store.db.read() as connection:
             old = (
                 connection.execute(select(tables.upload.c.id).where(tables.upload.c.created_ms < before_ms))
@@ -128,4 +140,9 @@ class Uploads:
             )
         for upload in old:
             self.drop(upload)
+        for folder in self._root.iterdir() if self._root.exists() else ():
+            with self._store.db.read() as connection:
+                known = connection.execute(select(tables.upload.c.id).where(tables.upload.c.id == folder.name)).first()
+            if known is None:
+                shutil.rmtree(folder, ignore_errors=True)
         return len(old)

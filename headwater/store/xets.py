@@ -23,7 +23,7 @@ from headwater.ground.names import Sha256
 from headwater.store import hashes, objects, recipe, shard, tables
 from headwater.store.blobs import Blob, Store
 from headwater.store.hashes import XetHash
-from headwater.store.objects import FileRun, read_runs, xorb_key
+from headwater.store.objects import FileRun, blob_key, read_runs, xorb_key
 from headwater.store.recipe import Term
 from headwater.store.xorb import (
     CHUNK_RAW_BYTES_MAX,
@@ -107,6 +107,8 @@ class Xets:
         self.store = store
         self._indexes: OrderedDict[str, XorbIndex] = OrderedDict()
         self._lock = threading.Lock()
+        self._forgotten = 0  # how often: an index read before is not remembered after
+        store.when_a_xorb_is_damaged(self.forget)
 
     # --- xorbs ---
 
@@ -117,6 +119,7 @@ class Xets:
     def keep(self, part: objects.Part, index: XorbIndex) -> bool:
         key, now = xorb_key(index.hash), self.store.clock.now_ms()
         with self.store.stripes.hold(index.hash):
+            self.forget(index.hash)  # what is remembered may be older than a sweep
             new = self.index(index.hash) is None or self.store.objects.size(key) != index.raw_bytes
             if new:
                 self.store.objects.land(part, key)
@@ -140,6 +143,7 @@ class Xets:
             if known is not None:
                 self._indexes.move_to_end(name)
                 return known
+            age = self._forgotten
         with self.store.db.read() as connection:
             row = connection.execute(
                 select(tables.xorb).where(tables.xorb.c.hash == name, tables.xorb.c.state == "here")
@@ -148,7 +152,8 @@ class Xets:
             return None
         found = XorbIndex(name, row.hashes, np.frombuffer(row.lengths, "<u4"), row.raw_bytes)
         with self._lock:
-            self._indexes[name] = found
+            if age == self._forgotten:
+                self._indexes[name] = found
             if len(self._indexes) > INDEXES_CACHED:
                 self._indexes.popitem(last=False)
         return found
@@ -156,6 +161,7 @@ class Xets:
     def forget(self, name: str) -> None:
         with self._lock:
             self._indexes.pop(name, None)
+            self._forgotten += 1
 
     # --- shards ---
 
@@ -183,26 +189,34 @@ class Xets:
     def _blob(self, file: shard.ShardFile, progress: Callable[[int], None]) -> Blob:
         sha256 = Sha256(file.sha256 or "")
         present = self.store.find(sha256)
-        if present is not None and not present.damaged and present.xet_hash == file.hash:
-            self._touch(sha256)
+        if present is not None and not present.damaged and present.xet_hash == file.hash and self._touch(sha256):
             return present
         terms = list(self._terms(file))
         self._verify(sha256, terms, progress)
         with self.store.stripes.hold(sha256):
-            self._write(file, sha256, terms, heal=present is not None and present.damaged)
+            # Verifying took its time: what is stored may be another thing by now.
+            self.store.forget(sha256)
+            self._write(file, sha256, terms, self.store.find(sha256))
             self.store.forget(sha256)
             return self.store.blob(sha256)
 
     def _terms(self, file: shard.ShardFile) -> Iterator[Term]:
         for term in file.each_term():
             index = self.index(term.xorb)
-            assert index is not None, term.xorb  # shard.check found it
+            if index is None:
+                raise shard.missing(term.xorb)  # it was here when the shard was checked
             offsets = raw_offsets(index.lengths)
             start, stop = int(offsets[term.chunk_start]), int(offsets[term.chunk_stop])
             yield Term(term.xorb, term.chunk_start, term.chunk_stop, start, stop)
 
     def _verify(self, sha256: Sha256, terms: list[Term], progress: Callable[[int], None]) -> None:
         digest, seen = hashlib.sha256(), 0
+        for term in terms:
+            size = self.store.objects.size(xorb_key(term.xorb))
+            if size is None or size < term.raw_stop:
+                # Flagged, it counts as missing, and the client sends it again.
+                self.store.flag_xorb(term.xorb, f"has {size} bytes on the disk, expected {term.raw_stop} or more")
+                raise shard.missing(term.xorb)
         runs = [FileRun(self.store.objects.path(xorb_key(term.xorb)), term.raw_start, term.raw_stop) for term in terms]
         for data in read_runs(runs):
             digest.update(data)
@@ -211,67 +225,91 @@ class Xets:
         if digest.hexdigest() != sha256:
             raise DigestMismatch("sha256", sha256, digest.hexdigest())
 
-    def _write(self, file: shard.ShardFile, sha256: Sha256, terms: list[Term], *, heal: bool) -> None:
+    def _write(self, file: shard.ShardFile, sha256: Sha256, terms: list[Term], present: Blob | None) -> None:
         now = self.store.clock.now_ms()
         names = sorted({term.xorb for term in terms})
-        encoded = recipe.encode(terms)
-        row = insert(tables.blob).values(
-            sha256=sha256, size=recipe.size(terms), recipe=encoded, xet_hash=file.hash, created_ms=now
-        )
-        # A whole blob keeps the way it is stored; it only learns its true Xet hash when its bytes lie in xorbs.
-        again: dict[str, object] = {"created_ms": now}
-        if heal:
-            again |= {"recipe": encoded, "xet_hash": file.hash, "state": "whole"}
-        with self.store.db.write() as connection:
-            connection.execute(row.on_conflict_do_update(index_elements=["sha256"], set_=again))
-            for name in names:
-                connection.execute(insert(tables.blob_xorb).values(sha256=sha256, xorb=name).on_conflict_do_nothing())
-            first = terms[0] if terms else None
-            for name in names:
-                index = self.index(name)
-                assert index is not None, name
-                starts = [first.chunk_start] if first is not None and first.xorb == name else []
-                for chunk in _eligible(index, starts):
-                    connection.execute(insert(tables.dedup).values(chunk=chunk, xorb=name).on_conflict_do_nothing())
-
-    def _touch(self, sha256: Sha256) -> None:
+        # A whole blob keeps the way it is stored; then these xorbs are not needed for it, and go in their time.
+        keeps = present is not None and not present.damaged
+        told: dict[str, object] = {"created_ms": now}
+        if not keeps:
+            told |= {"recipe": recipe.encode(terms), "xet_hash": file.hash, "state": "whole"}
+        row = insert(tables.blob).values(sha256=sha256, size=recipe.size(terms), **told)
+        chunks = list(self._eligible(terms[0], names)) if terms else []
+        # The soft kind: nothing is acknowledged before somebody holds the blob, durably.
         with self.store.db.write_soft() as connection:
-            connection.execute(
-                tables.blob.update().where(tables.blob.c.sha256 == sha256).values(created_ms=self.store.clock.now_ms())
-            )
+            for name in names:
+                # In the transaction that builds on it: a sweep comes before and is seen here, or after and sees this.
+                here = tables.xorb.update().where(tables.xorb.c.hash == name, tables.xorb.c.state == "here")
+                if connection.execute(here.values(offered_ms=now)).rowcount == 0:
+                    raise shard.missing(name)
+            connection.execute(row.on_conflict_do_update(index_elements=["sha256"], set_=told))
+            if not keeps:
+                connection.execute(tables.blob_xorb.delete().where(tables.blob_xorb.c.sha256 == sha256))
+                for name in names:
+                    connection.execute(insert(tables.blob_xorb).values(sha256=sha256, xorb=name))
+            if chunks:
+                connection.execute(insert(tables.dedup).on_conflict_do_nothing(), chunks)
+        if not keeps:
+            # what is left of an object that was damaged, or that a crash left unnamed
+            self.store.objects.delete(blob_key(sha256))
+
+    def _eligible(self, first: Term, names: list[XetHash]) -> Iterator[dict[str, object]]:
+        """Rows of `dedup`: chunks that clients may ask for, by their hash, and the first of a file."""
+        for name in names:
+            index = self.index(name)
+            if index is None:
+                raise shard.missing(name)
+            words = np.frombuffer(index.hashes, "<u8").reshape(-1, 4)[:, 3]
+            chosen = set(np.flatnonzero(words % DEDUP_MODULUS == 0).tolist())
+            if first.xorb == name:
+                chosen.add(first.chunk_start)
+            for number in sorted(chosen):
+                chunk = index.hashes[number * hashes.HASH_BYTES : (number + 1) * hashes.HASH_BYTES]
+                yield {"chunk": chunk, "xorb": name}
+
+    def _touch(self, sha256: Sha256) -> bool:
+        """The sweep's grace period starts anew; False if the blob is gone."""
+        touched = tables.blob.update().where(tables.blob.c.sha256 == sha256)
+        with self.store.db.write_soft() as connection:
+            return connection.execute(touched.values(created_ms=self.store.clock.now_ms())).rowcount > 0
 
     # --- out ---
 
     def layout(self, blob: Blob, start: int, stop: int) -> Layout:
         """The parts that hold the bytes [start, stop) of a blob, in order."""
         found: list[Part] = []
-        skip, at = 0, 0
-        for source, name, first, last in self._sources(blob, start, stop):
+        skip = 0
+        for source, name, low_byte, high_byte in self._sources(blob, start, stop):
             lengths = self.lengths(source)
             offsets = raw_offsets(lengths)
-            size = int(offsets[last] - offsets[first])
-            if at + size > start and at < stop:
-                low = int(np.searchsorted(offsets, int(offsets[first]) + max(0, start - at), side="right")) - 1
-                high = int(np.searchsorted(offsets, int(offsets[first]) + min(size, stop - at), side="left"))
-                if not found:
-                    skip = start - at - int(offsets[low] - offsets[first]) if start > at else 0
-                shown = serialised_offsets(lengths)
-                found.append(
-                    Part(source, name, low, high, int(offsets[high] - offsets[low]), int(shown[low]), int(shown[high]))
-                )
-            at += size
+            low = int(np.searchsorted(offsets, low_byte, side="right")) - 1
+            high = int(np.searchsorted(offsets, high_byte, side="left"))
+            if not found:
+                skip = low_byte - int(offsets[low])
+            shown = serialised_offsets(lengths)
+            found.append(
+                Part(source, name, low, high, int(offsets[high] - offsets[low]), int(shown[low]), int(shown[high]))
+            )
         return Layout(skip, found)
 
     def _sources(self, blob: Blob, start: int, stop: int) -> Iterator[tuple[Source, XetHash, int, int]]:
-        """(source, xorb name, first chunk, chunk after the last) for a whole blob."""
+        """Where the bytes [start, stop) lie: (source, xorb name, first byte in it, byte after the last), decoded.
+
+        Only those that are asked for: a file of 500 GB has 7,500, and clients ask for a part of it at a time.
+        """
+        at = 0
+        for term in blob.terms or ():
+            if at < stop and at + term.size > start:
+                low, high = max(start, at) - at, min(stop, at + term.size) - at
+                yield Source("xorb", term.xorb), term.xorb, term.raw_start + low, term.raw_start + high
+            at += term.size
         if blob.terms is not None:
-            for term in blob.terms:
-                yield Source("xorb", term.xorb), term.xorb, term.chunk_start, term.chunk_stop
             return
-        for number in range(-(-blob.size // PIECE_BYTES)):
-            source = Source("piece", blob.sha256, number)
+        stop = min(stop, blob.size)
+        for number in range(start // PIECE_BYTES, -(-stop // PIECE_BYTES)):
+            at = number * PIECE_BYTES
             name = hashes.to_text(hashlib.sha256(PSEUDO_SALT + f"{blob.sha256}:{number}".encode()).digest())
-            yield source, name, 0, len(self.lengths(source))
+            yield Source("piece", blob.sha256, number), name, max(start - at, 0), min(stop - at, PIECE_BYTES)
 
     def lengths(self, source: Source) -> Lengths:
         """Lengths of a source's chunks. Corrupt when a xorb that a blob names is gone."""
@@ -339,11 +377,3 @@ def _further(progress: Callable[[int, int], None], before: int, total: int, done
 
 def _split(raw: bytes) -> set[bytes]:
     return {raw[i : i + hashes.HASH_BYTES] for i in range(0, len(raw), hashes.HASH_BYTES)}
-
-
-def _eligible(index: XorbIndex, starts: list[int]) -> Iterator[bytes]:
-    """Chunks that clients may ask for: by their hash, and the first of a file."""
-    words = np.frombuffer(index.hashes, "<u8").reshape(-1, 4)[:, 3]
-    chosen = {*np.flatnonzero(words % DEDUP_MODULUS == 0).tolist(), *starts}
-    for number in sorted(chosen):
-        yield index.hashes[number * hashes.HASH_BYTES : (number + 1) * hashes.HASH_BYTES]

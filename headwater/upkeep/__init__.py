@@ -54,7 +54,7 @@ class Upkeep:
         blobs = xorbs = freed = 0
         after = ""
         while unheld := self._repos.holds.unheld_blobs(grace_ms, after, PAGE):
-            swept = sweep.blobs(self._store, unheld)
+            swept = sweep.blobs(self._store, unheld, grace_ms)
             blobs, freed, after = blobs + swept.blobs, freed + swept.freed_bytes, unheld[-1]
         after = ""
         while unused := self._repos.holds.unheld_xorbs(keep_ms, after, PAGE):

@@ -29,7 +29,7 @@ from headwater.store.tables import blob, xorb
 FORMAT = 1
 MANIFEST = "backup.json"
 DATABASE = "headwater.sqlite"
-TRIES = 5  # to list a repository's packs while they are being joined
+TRIES = 5  # to list a repository's packs while they are being joined, or to follow a hub that deletes
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -56,22 +56,36 @@ def backup(data: Path, target: Path, version: str, made: str, progress: Callable
     target.mkdir(parents=True, exist_ok=True)
     # a backup that is being renewed is none until it is whole again
     (target / MANIFEST).unlink(missing_ok=True)
-    fresh = target / f"{DATABASE}.new"
-    fresh.unlink(missing_ok=True)
-    live = Database(data / DATABASE)
-    live.copy_to(fresh)
-    live.close()
-    fresh.replace(target / DATABASE)
-    copied = Database(target / DATABASE)
-    try:
-        report = _copy_named(copied, data, target, progress)
-    finally:
-        copied.close()
+    attempt = 1
+    while True:
+        _copy_database(data, target)
+        copied = Database(target / DATABASE)
+        try:
+            report = _copy_named(copied, data, target, progress)
+            break
+        except Corrupt:
+            # What the mark names may have been deleted and swept since: then the next mark does not name it.
+            if attempt == TRIES:
+                raise
+            attempt += 1
+        finally:
+            copied.close()
     shutil.copy2(data / "secret", target / "secret")
+    os.sync()  # before the manifest says that all is there
     manifest = Manifest(FORMAT, version, made, report.event_id)
     _write(target / MANIFEST, msgspec.json.encode(manifest))
-    os.sync()
     return report
+
+
+def _copy_database(data: Path, target: Path) -> None:
+    fresh = target / f"{DATABASE}.new"
+    # A log that a killed backup left beside its copy would be taken for the new one's.
+    for name in (fresh.name, f"{DATABASE}-wal", f"{DATABASE}-shm"):
+        (target / name).unlink(missing_ok=True)
+    live = Database(data / DATABASE)
+    with contextlib.closing(live):
+        live.copy_to(fresh)
+    fresh.replace(target / DATABASE)
 
 
 def _copy_named(db: Database, data: Path, target: Path, progress: Callable[[int, int], None]) -> Report:
@@ -148,7 +162,9 @@ def _copy_repository(source: Path, target: Path, refs: dict[str, str]) -> int:
             if attempt == TRIES - 1:
                 raise
     for name in ("HEAD", "config"):
-        shutil.copyfile(source / name, target / name)
+        # it may have changed between two backups, so it is copied each time
+        (target / name).unlink(missing_ok=True)
+        copied += _copy(source / name, target / name)
     shutil.rmtree(target / "refs", ignore_errors=True)
     for folder in ("refs/heads", "refs/tags"):
         (target / folder).mkdir(parents=True)
@@ -170,7 +186,9 @@ def restore(source: Path, data: Path, progress: Callable[[int, int], None]) -> M
     data.mkdir(parents=True, exist_ok=True)
     if any(data.iterdir()):
         raise Conflict(f"{data} is not empty; give an empty folder to restore into")
-    files = [file for file in source.rglob("*") if file.is_file() and file.name != MANIFEST]
+    files = [file for file in source.rglob("*") if file.is_file() and _belongs(file.name)]
+    # The database last: without it, a folder that was half restored is taken for none by every command.
+    files.sort(key=lambda file: (file.name == DATABASE, file))
     for number, file in enumerate(files):
         _copy(file, data / file.relative_to(source))
         progress(number + 1, len(files))
@@ -182,6 +200,11 @@ def restore(source: Path, data: Path, progress: Callable[[int, int], None]) -> M
     _forget_intents(data)
     os.sync()
     return manifest
+
+
+def _belongs(name: str) -> bool:
+    """Whether a file is part of a backup, and not its label or what a killed run left."""
+    return name not in (MANIFEST, f"{DATABASE}.new") and not name.endswith(".half")
 
 
 def _forget_intents(data: Path) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import quote
 
-from asgi_hub import PLURALS, ROOT, Hub, inline, ndjson, noise, sha
-from headwater.front.router import Route
+from asgi_hub import PLURALS, ROOT, Hub, inline, ndjson, noise, page, sha
 from xet_files import XetFile, shard_of, xet_file
+
+from headwater.front.router import Route
 
 Needs = Literal["open", "anybody", "signed-in", "see", "write", "admin", "create", "writes", "session"]
 """open: credentials are not even read. anybody: but no wrong credential. see, write, admin: that right in the repo.
@@ -23,7 +24,6 @@ create: a repo in its namespace. writes: to see the repo, by a token that may wr
 
 XET: XetFile = xet_file(noise("in every repo, by Xet", 70_000))
 LFS = noise("in every repo, by LFS", 3000)
-SPARE = noise("sent by whoever may", 500)
 SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
 GIT_FLUSH = b"0000"
 
@@ -37,6 +37,8 @@ class Target:
     repo: str
     token: str = ""
     private: bool = False
+    me: str = "nobody"
+    """The person behind the token."""
 
     @property
     def owner(self) -> str:
@@ -45,10 +47,6 @@ class Target:
     @property
     def short(self) -> str:
         return self.repo.rpartition("/")[2]
-
-    @property
-    def me(self) -> str:
-        return str(self.hub.get("/api/whoami-v2", self.token).json["name"])
 
     def row(self) -> Any:
         return self.hub.row(self.repo, self.kind)
@@ -85,8 +83,6 @@ def key(route: Route) -> str:
 
 def a_fresh_repo(target: Target) -> Target:
     """Another repo of the same visibility, for requests after which it is gone."""
-    from dataclasses import replace
-
     hub, rid = target.hub, target.row().rid
     fresh = replace(rid, name=hub.name(rid.name[:4]))
     hub.rooms.repos.registry.create(ROOT, fresh, target.private, "docker" if target.kind == "space" else None)
@@ -118,9 +114,7 @@ def in_batch(operation: str) -> dict[str, Any]:
 
 
 def created(target: Target) -> dict[str, Any]:
-    owner = target.owner or target.me
-    more = {"sdk": "docker"} if target.kind == "space" else {}
-    return {"name": target.hub.name(), "organization": owner, "type": target.kind, **more}
+    return {"name": target.hub.name(), "organization": target.owner, "type": target.kind}
 
 
 def named(target: Target) -> dict[str, Any]:
@@ -137,7 +131,7 @@ def duplicated(target: Target) -> dict[str, Any]:
 
 def held_elsewhere(target: Target) -> dict[str, Any]:
     """Into a repo of the caller's own."""
-    mine = target.hub.repo(target.me) if target.token else "x/y"
+    mine = "x/y" if target.me == "nobody" else target.hub.repo(target.me)
     return {"target": {"type": "model", "name": mine}, "files": [{"sha256": sha(LFS), "filename": "m.bin"}]}
 
 
@@ -147,22 +141,19 @@ def lfs_ticket(purpose: str) -> Callable[[Target], str]:
     def made(target: Target) -> str:
         data = LFS if purpose == "download" else noise(target.hub.name(), 3000)
         asked = {"operation": purpose, "transfers": ["multipart"], "objects": [{"oid": sha(data), "size": len(data)}]}
-        where = f"{'' if target.kind == 'model' else '/' + PLURALS[target.kind]}/{target.repo}/info/lfs/objects/batch"
+        where = f"{page(target.repo, target.kind)}/info/lfs/objects/batch"
         answer = target.hub.post(where, target.token, json=asked)
         found = (answer.json.get("objects") or [{}])[0] if answer.status == 200 else {}
-        action = found.get("actions", {}).get(purpose, {"href": f"{target.hub.rooms.settings.base_url}/lfs/{sha(data)}?ticket=no"})
+        action = found.get("actions", {}).get(
+            purpose, {"href": f"{target.hub.rooms.settings.base_url}/lfs/{sha(data)}?ticket=no"}
+        )
         return target.hub.local(action["href"])
 
     return made
 
 
-def revision(_: Target) -> str:
-    return "main"
-
-
 MAIN = {"rev": "main"}
 FILE = {"rev": "main", "path": "folder/note.txt"}
-JSON = {"content-type": "application/json"}
 NDJSON = {"content-type": "application/x-ndjson"}
 XORB = {"prefix": "default", "hash": XET.xorbs[0].name}
 OF_XET = {"file": XET.name}
@@ -173,12 +164,14 @@ ROWS: dict[str, Row] = {
     "GET API/revision/{rev}": Row("see", path=MAIN),
     "GET REPO/resolve/{rev}/{path*}": Row("see", path=FILE),
     "GET REPO/raw/{rev}/{path*}": Row("see", path={"rev": "main", "path": "m.bin"}),
-    "POST /api/repos/create": Row("create", json=created, names_repo=True),
+    "POST /api/repos/create": Row("create", json=created),
     "DELETE /api/repos/delete": Row("admin", json=named, before=a_fresh_repo, names_repo=True),
     "POST /api/repos/move": Row("admin", json=moved, before=a_fresh_repo, names_repo=True),
     "PUT API/settings": Row("admin", json={"gated": False}),
     "POST API/duplicate": Row("writes", json=duplicated),
-    "POST API/preupload/{rev}": Row("write", path=MAIN, json={"files": [{"path": "a.txt", "size": 1, "sample": "YQ=="}]}),
+    "POST API/preupload/{rev}": Row(
+        "write", path=MAIN, json={"files": [{"path": "a.txt", "size": 1, "sample": "YQ=="}]}
+    ),
     "POST API/commit/{rev}": Row("write", path=MAIN, body=one_commit, headers=NDJSON),
     "POST /api/validate-yaml": Row("anybody", json={"content": "---\nlicense: mit\n---\n", "repoType": "model"}),
     "GET /api/whoami-v2": Row("signed-in"),
@@ -194,10 +187,12 @@ ROWS: dict[str, Row] = {
     "GET /api/agent-harnesses": Row("open"),
     # --- LFS and Xet ---
     "POST REPO/info/lfs/objects/batch": Row("see", json=in_batch("download")),
-    "POST REPO/info/lfs/objects/verify": Row("write", json={"oid": sha(LFS), "size": len(LFS)}),
     "PUT /lfs/{oid}": Row("write", 400, path={"whole": lfs_ticket("upload")}, body=b"not these bytes"),
     "GET /lfs/{oid}": Row("see", path={"whole": lfs_ticket("download")}),
     "PUT /lfs/{oid}/part/{number}": Row("write", 400, path={"whole": lfs_ticket("upload")}, body=b"no part of it"),
+    "POST /lfs/{oid}/verify": Row(
+        "write", 403, path={"whole": lfs_ticket("upload")}, json={"oid": sha(LFS), "size": 1}
+    ),
     "POST /lfs/{oid}/complete": Row("write", 400, path={"whole": lfs_ticket("upload")}, json={"oid": "", "parts": []}),
     "GET API/lfs-files": Row("write"),
     "POST API/lfs-files/batch": Row("admin", json={"deletions": {"sha": [], "rewriteHistory": False}}),
@@ -206,7 +201,9 @@ ROWS: dict[str, Row] = {
     "GET API/xet-write-token/{rev}": Row("write", path=MAIN),
     "POST /xet/v1/xorb-grants/{prefix}/{hash}": Row("write", (200, 201), path=XORB, json={"length": 1}, scope="write"),
     "PUT /xet/v1/xorb-puts/{hash}": Row("open", 403, path=XORB, query="ticket=no", body=b"x"),
-    "POST /xet/v1/xorb-commits/{prefix}/{hash}/grant/{id}": Row("write", path={**XORB, "id": "1"}, json={}, scope="write"),
+    "POST /xet/v1/xorb-commits/{prefix}/{hash}/grant/{id}": Row(
+        "write", path={**XORB, "id": "1"}, json={}, scope="write"
+    ),
     "GET /xet/v1/xorbs/{prefix}/{hash}": Row("see", path=XORB, scope="read"),
     "POST /xet/v2/shards": Row("write", body=shard_of(XET), scope="write"),
     "PUT /xet/shard/{prefix}/{hash}": Row("write", path=XORB, body=shard_of(XET), scope="write"),
@@ -222,8 +219,16 @@ ROWS: dict[str, Row] = {
         f"POST /xet/{path}": Row("write", path=XORB, body=shard_of(XET), scope="write")
         for path in ("v1/shards", "shards", "shard/{prefix}/{hash}")
     },
-    **{f"GET /xet/{path}/{{prefix}}/{{hash}}": Row("see", path={"prefix": "default", "hash": XET.first_chunk}, scope="read") for path in ("v1/chunks", "chunks", "chunk")},
-    **{f"GET /xet/{path}/{{file}}": Row("see", path=OF_XET, scope="read") for path in ("v1/reconstructions", "reconstructions", "reconstruction")},
+    **{
+        f"GET /xet/{path}/{{prefix}}/{{hash}}": Row(
+            "see", path={"prefix": "default", "hash": XET.first_chunk}, scope="read"
+        )
+        for path in ("v1/chunks", "chunks", "chunk")
+    },
+    **{
+        f"GET /xet/{path}/{{file}}": Row("see", path=OF_XET, scope="read")
+        for path in ("v1/reconstructions", "reconstructions", "reconstruction")
+    },
     # --- refs, history ---
     "GET API/refs": Row("see", query="include_prs=1"),
     "POST API/branch/{branch*}": Row("write", path={"branch": new_name}, json={}),
@@ -268,15 +273,17 @@ ROWS: dict[str, Row] = {
     "GET REPO/commits/{rev}": Row("see", path=MAIN),
     "GET REPO/commit/{rev}": Row("see", 302, path=MAIN),
     "GET /login": Row("anybody", (200, 303)),
-    "POST /login": Row("anybody", 401, json={"name": "nobody", "password": "wrong"}),
+    "POST /login": Row("anybody", (401, 429), json={"name": "nobody", "password": "wrong"}),
     "GET /login/link/{secret}": Row("anybody", path={"secret": "s"}),
     "POST /login/link": Row("anybody", 401, json={"secret": "wrong"}),
     "POST /logout": Row("anybody", 303, json={}),
     "GET /settings/tokens": Row("signed-in"),
-    "POST /settings/tokens": Row("signed-in", 403, json={"name": "n", "role": "read"}),
+    "POST /settings/tokens": Row("signed-in", (200, 403), json={"name": "n", "role": "read"}),
     "POST /settings/tokens/revoke": Row("signed-in", (404, 403), json={"id": "999"}),
     "GET /new": Row("signed-in"),
-    "POST /new": Row("create", (303, 403), json=lambda target: {"type": target.kind, "owner": target.owner or "x", "name": new_name(target)}),
+    "POST /new": Row(
+        "create", 303, json=lambda target: {"type": target.kind, "owner": target.owner, "name": new_name(target)}
+    ),
     "GET /docs": Row("anybody"),
     "GET /docs/{path*}": Row("anybody", 404, path={"path": "no-such-page"}),
     "GET /static/{file}": Row("open", 404, path={"file": "none.css"}),
@@ -290,7 +297,7 @@ def spelled(route: Route, row: Row, target: Target) -> str:
         params[name] = value(target) if callable(value) else value
     if "whole" in params:
         address, _, query = params["whole"].partition("?")
-        part = {"PUT /lfs/{oid}/part/{number}": "/part/1", "POST /lfs/{oid}/complete": "/complete"}
+
         return f"{address.removesuffix('/complete')}{part.get(f'{route.method} {route.pattern}', '')}?{query}"
     parts = [
         quote(params[part.strip("{}*")], safe="/" if part.endswith("*}") else "") if part.startswith("{") else part

@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from sqlalchemy import update
+
 from headwater.accounts.actor import Actor
+from headwater.accounts.tables import token
 from headwater.app import make_app, open_rooms, prepare
 from headwater.front.rooms import Rooms
 from headwater.ground import names
@@ -189,10 +192,25 @@ class Hub:
         csrf = self.rooms.accounts.actor_by_session(cookie)[1]
         return {"cookie": f"headwater_session={cookie}", "x-csrf-token": csrf}
 
-    def token(self, name: str, role: str = "write", expires_ms: int | None = None) -> str:
+    def token(self, name: str, role: str = "write") -> str:
+        return self.new_token(name, role)[1]
+
+    def new_token(self, name: str, role: str = "write", expires_ms: int | None = None) -> tuple[int, str]:
+        """Its number and its value."""
         self._named += 1
-        made = self.rooms.accounts.create_token(self.actor(name), f"made {self._named}", role, expires_ms)
-        return made[1]
+        made, secret = self.rooms.accounts.create_token(self.actor(name), f"made {self._named}", role, expires_ms)
+        return made.id, secret
+
+    def expired_token(self, name: str) -> str:
+        number, secret = self.new_token(name, expires_ms=self.rooms.clock.now_ms() + 3_600_000)
+        with self.rooms.db.write() as connection:
+            connection.execute(update(token).where(token.c.id == number).values(expires_ms=1))
+        return secret
+
+    def revoked_token(self, name: str) -> str:
+        number, secret = self.new_token(name)
+        self.rooms.accounts.revoke_token(self.actor(name), number)
+        return secret
 
     # --- repos ---
 
@@ -243,29 +261,33 @@ class Hub:
 
     # --- LFS ---
 
-    def batch(self, repo: str, oids: Iterable[tuple[str, int]], as_: str = "ada", **more: Any) -> Answer:
+    def batch(
+        self, repo: str, oids: Iterable[tuple[str, int]], as_: str = "ada", *, kind: str = "model", **more: Any
+    ) -> Answer:
         asked = {"operation": "upload", "transfers": ["basic"], "hash_algo": "sha256", **more}
         asked["objects"] = [{"oid": oid, "size": size} for oid, size in oids]
-        return self.send("POST", f"/{repo}.git/info/lfs/objects/batch", as_, json=asked)
+        return self.send("POST", f"{page(repo, kind)}.git/info/lfs/objects/batch", as_, json=asked)
 
-    def upload_address(self, repo: str, data: bytes, as_: str = "ada") -> str:
-        action = self.batch(repo, [(sha(data), len(data))], as_).json["objects"][0]["actions"]["upload"]
+    def upload_address(self, repo: str, data: bytes, as_: str = "ada", kind: str = "model") -> str:
+        action = self.batch(repo, [(sha(data), len(data))], as_, kind=kind).json["objects"][0]["actions"]["upload"]
         return self.local(action["href"])
 
-    def upload(self, repo: str, data: bytes, as_: str = "ada") -> str:
+    def upload(self, repo: str, data: bytes, as_: str = "ada", kind: str = "model") -> str:
         """A file by LFS, not committed yet: its SHA-256."""
-        self.ok("PUT", self.upload_address(repo, data, as_), body=data)
+        answer = self.batch(repo, [(sha(data), len(data))], as_, kind=kind).json["objects"][0]
+        if "actions" in answer:
+            self.ok("PUT", self.local(answer["actions"]["upload"]["href"]), body=data)
         return sha(data)
 
-    def with_lfs(self, repo: str, path: str, data: bytes, as_: str = "ada") -> str:
+    def with_lfs(self, repo: str, path: str, data: bytes, as_: str = "ada", kind: str = "model") -> str:
         """A file by LFS, committed: its SHA-256."""
-        oid = self.upload(repo, data, as_)
-        self.committed(repo, [lfs_file(path, oid, len(data))], as_=as_)
+        oid = self.upload(repo, data, as_, kind)
+        self.committed(repo, [lfs_file(path, oid, len(data))], as_=as_, kind=kind)
         return oid
 
-    def xet(self, repo: str, scope: str = "read", as_: str = "ada", query: str = "") -> str:
+    def xet(self, repo: str, scope: str = "read", as_: str = "ada", query: str = "", kind: str = "model") -> str:
         """A Xet token."""
-        answer = self.ok("GET", self.api(repo, f"/xet-{scope}-token/main{query}"), as_)
+        answer = self.ok("GET", self.api(repo, f"/xet-{scope}-token/main{query}", kind), as_)
         return str(answer.json["accessToken"])
 
 
@@ -338,6 +360,11 @@ def open_hub(data: Path, clock: Clock | None = None, **settings: Any) -> Iterato
 
 def _encode(value: Any) -> bytes:
     return json.dumps(value).encode()
+
+
+def page(repo: str, kind: str = "model") -> str:
+    """The path of a repo's page, below which its files and git lie."""
+    return f"/{repo}" if kind == "model" else f"/{PLURALS[kind]}/{repo}"
 
 
 def ndjson(lines: Iterable[Any]) -> bytes:

@@ -41,7 +41,11 @@ def seeded() -> bytes:
     users = [{"name": n, "fullname": n.title(), "email": f"{n}@example.org", "token": token_of(n)} for n in PEOPLE]
     users[0]["password"] = PASSWORD
     orgs = [
-        {"name": "acme", "fullname": "Acme", "members": {"ada": "admin", "wim": "write", "cyd": "contributor", "rea": "read"}},
+        {
+            "name": "acme",
+            "fullname": "Acme",
+            "members": {"ada": "admin", "wim": "write", "cyd": "contributor", "rea": "read"},
+        },
         {"name": "other", "members": {"otto": "admin"}},
         {"name": "shy", "members": {"ada": "admin"}, "default_visibility": "private"},
     ]

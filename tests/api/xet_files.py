@@ -13,8 +13,8 @@ from typing import Any
 
 import lz4.frame
 import numpy as np
-
 from asgi_hub import Answer, Body, Hub, lfs_file
+
 from headwater.store import hashes, shard
 
 CHUNK_BYTES = 32 << 10
@@ -44,7 +44,7 @@ def unpacked(data: bytes) -> bytes:
     while at < len(data):
         stored, scheme = int.from_bytes(data[at + 1 : at + 4], "little"), data[at + 4]
         raw = int.from_bytes(data[at + 5 : at + 8], "little")
-        assert (0, 0) == (data[at], scheme)
+        assert (data[at], scheme) == (0, 0)
         assert stored == raw
         plain.append(data[at + 8 : at + 8 + stored])
         at += 8 + stored
@@ -157,14 +157,14 @@ def post_shard(hub: Hub, token: str, *files: XetFile) -> Answer:
     return hub.post("/xet/v1/shards", token, body=shard_of(*files))
 
 
-def with_xet(hub: Hub, repo: str, path: str, file: XetFile, as_: str = "ada") -> None:
+def with_xet(hub: Hub, repo: str, path: str, file: XetFile, as_: str = "ada", kind: str = "model") -> None:
     """A file by Xet, committed."""
-    token = hub.xet(repo, "write", as_)
+    token = hub.xet(repo, "write", as_, kind=kind)
     for xorb in file.xorbs:
         assert post_xorb(hub, token, xorb).status == 200
     answer = post_shard(hub, token, file)
     assert answer.status == 200, answer.body
-    hub.committed(repo, [lfs_file(path, file.sha256, len(file.data))], as_=as_)
+    hub.committed(repo, [lfs_file(path, file.sha256, len(file.data))], as_=as_, kind=kind)
 
 
 def rebuilt(hub: Hub, token: str, name: str, asked: str = "", version: int = 2) -> bytes:

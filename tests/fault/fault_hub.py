@@ -11,7 +11,6 @@ import hashlib
 import http.client
 import json
 import os
-import re
 import shutil
 import socket
 import sqlite3
@@ -169,7 +168,9 @@ class Hub:
     def headwater(self, *words: str, data: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "headwater", *words, "--data", str(data or self.data)]
         env = environment(**self.env, **env)
-        return subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=120, check=False
+        )
 
     # --- the API ---
 

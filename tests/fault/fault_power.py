@@ -40,7 +40,7 @@ def shim_environment(shim: Path, data: Path, control: Path, log: Path | None, fo
     programs.mkdir(exist_ok=True)
     real_git = shutil.which("git")
     words = " ".join(f"{name}='{value}'" for name, value in told.items())
-    (programs / "git").write_text(f"#!/bin/sh\n{words} exec {real_git} \"$@\"\n")
+    (programs / "git").write_text(f'#!/bin/sh\n{words} exec {real_git} "$@"\n')
     (programs / "git").chmod(0o755)
     return {**told, "PATH": f"{programs}:{os.environ['PATH']}"}
 

@@ -165,3 +165,9 @@ def test_paths_of_nothing_are_found(tmp_path: Path) -> None:
     (tmp_path / "front" / "routes.py").write_text("")
     assert rules.missing_paths("`front/routes.py` and `/api/models` and `git/05/5.git`", [tmp_path]) == []
     assert rules.missing_paths("`front/roads.py`", [tmp_path]) == ["`front/roads.py` is no file"]
+
+
+def test_a_promise_without_its_test_is_found() -> None:
+    tests = ["def test_T01_a(): pass\n", "def test_T03_b(): pass\ndef test_x(): pass\n"]
+    assert rules.unheld_promises("held (T01), and T03; not a number: XT02, T021", tests) == []
+    assert rules.unheld_promises("T01 to T03", tests) == ["T02 is named, and no test carries it"]

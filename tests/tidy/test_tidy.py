@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from types import ModuleType
 import tidy_rules as rules
 
 from headwater.front.routes import ROUTES
-from headwater.ground.errors import TAXONOMY
+from headwater.ground.errors import TAXONOMY, HeadwaterError
 from headwater.ground.events import KINDS
 from headwater.ground.settings import Settings
 
@@ -131,10 +132,22 @@ def test_a_reference_that_is_old_or_missing_is_found(tmp_path: Path) -> None:
     assert reference.main(["--check", "--folder", str(tmp_path)]) == 1
 
 
+def classes_of_errors() -> set[type[HeadwaterError]]:
+    """Every class of the taxonomy that some module defines; the route table has imported all modules that serve."""
+    found: set[type[HeadwaterError]] = set()
+    left = [HeadwaterError]
+    while left:
+        below = left.pop().__subclasses__()
+        found |= set(below)
+        left += below
+    return {kind for kind in found if kind.__module__.startswith("headwater.")}
+
+
 def test_the_reference_names_everything_there_is() -> None:
     reference = reference_script()
     pages = {name: make() for name, make in reference.PAGES.items()}
     assert [name for name in Settings.__struct_fields__ if f"`{name}`" not in pages["settings.md"]] == []
+    assert {kind.code for kind in classes_of_errors()} - set(re.findall(r"`(\w+)`", pages["errors.md"])) == set()
     assert [kind.code for kind in TAXONOMY if f"`{kind.code}`" not in pages["errors.md"]] == []
     assert [kind for kind in KINDS if f"`{kind}`" not in pages["events.md"]] == []
     rows = set(pages["routes.md"].splitlines())
@@ -170,6 +183,12 @@ def test_every_function_that_a_text_names_exists() -> None:
         parts = path.relative_to(ROOT).with_suffix("").parts
         code.add(".".join(parts[:-1] if parts[-1] == "__init__" else parts), path.read_text())
     assert rules.each(texts(), of_source(lambda text: rules.unknown_names(text, code)), ROOT) == []
+
+
+def test_every_promise_that_a_text_names_by_number_has_its_test() -> None:
+    tests = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
+    public = [*documents(), ROOT / "README.md", ROOT / "ARCHITECTURE.md"]
+    assert rules.each(public, of_source(lambda text: rules.unheld_promises(text, tests)), ROOT) == []
 
 
 def test_the_architecture_fits_its_bound() -> None:

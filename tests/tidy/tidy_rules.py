@@ -287,6 +287,19 @@ def missing_paths(text: str, roots: Iterable[Path]) -> list[str]:
     ]
 
 
+_NUMBER = re.compile(r"\bT(\d\d)\b(?: to T(\d\d)\b)?")
+_NUMBERED_TEST = re.compile(r"def test_T(\d\d)_")
+
+
+def unheld_promises(text: str, tests: Iterable[str]) -> list[str]:
+    """Numbers of promised tests (T01, T47 to T54) that no test carries. `tests`: the sources of all tests."""
+    held = {number for source in tests for number in _NUMBERED_TEST.findall(source)}
+    named = {
+        f"{number:02d}" for first, last in _NUMBER.findall(text) for number in range(int(first), int(last or first) + 1)
+    }
+    return [f"T{number} is named, and no test carries it" for number in sorted(named - held)]
+
+
 def each(paths: Iterable[Path], rule: Callable[[Path], list[str]], root: Path) -> list[str]:
     """The findings of a rule over files, each with the file's path."""
     return [f"{path.relative_to(root)}: {finding}" for path in paths for finding in rule(path)]

@@ -13,10 +13,13 @@ from headwater.front.answer import Answer
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground.errors import Forbidden, Invalid, TooMuch
+from headwater.repos import Repo
 
 SERVICES = ("git-upload-pack", "git-receive-pack")
 NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate", "Pragma": "no-cache", "Expires": "0"}
 READ_STEP = 1 << 16
+RATIO_MAX = 100  # what git sends packed is text of hashes, at best a tenth of its size
+RATIO_FREE = 1 << 20  # bytes that any request may unpack to
 NEGOTIATION_MAX = 64 << 20  # a fetch's wants and haves, unpacked
 
 
@@ -38,8 +41,12 @@ def upload_pack(rooms: Rooms, request: Request) -> Answer:
     return Answer(200, {"Content-Type": "application/x-git-upload-pack-result", **NO_CACHE}, pieces=[pieces])
 
 
+def may_push(rooms: Rooms, request: Request) -> Repo:
+    return opening.repo(rooms, request, "write")
+
+
 def receive_pack(rooms: Rooms, request: Request) -> Answer:
-    found = opening.repo(rooms, request, "write")
+    found = may_push(rooms, request)
 
     def check_card(text: bytes) -> list[str]:
         return cards.validate(text, found.rid.type)[0]
@@ -70,8 +77,9 @@ def _unpacked(file: IO[bytes], most: int) -> Iterator[bytes]:
             while data:
                 piece = unpacker.decompress(data, READ_STEP)
                 out += len(piece)
-                if out > most:
-                    raise TooMuch(f"The request unpacks to more than {most} bytes")
+                packed = file.tell() - len(unpacker.unconsumed_tail)
+                if out > most or out > RATIO_FREE + RATIO_MAX * packed:
+                    raise TooMuch(f"The request unpacks to more than {most} bytes, or {RATIO_MAX} times its size")
                 if piece:
                     yield piece
                 data = unpacker.unconsumed_tail

@@ -7,25 +7,31 @@ import binascii
 from collections.abc import Iterator
 from typing import IO, Any
 
-import msgspec
-
 from headwater.catalog import cards
-from headwater.front import opening
+from headwater.front import body, opening
 from headwater.front.answer import Answer, json
-from headwater.front.request import Request
+from headwater.front.request import Request, decoded
 from headwater.front.rooms import Rooms
 from headwater.ground import names
-from headwater.ground.errors import Invalid, TooMuch
+from headwater.ground.errors import Forbidden, Invalid, TooMuch
 from headwater.ground.names import RepoType
-from headwater.repos import AddInline, AddPointer, Copy, DeleteFile, DeleteFolder, Message, Operation
+from headwater.repos import AddInline, AddPointer, Copy, DeleteFile, DeleteFolder, Message, Operation, Repo
 
 SUMMARY_MAX = 10_000  # of a commit's title; git has no limit, pages do
 DESCRIPTION_MAX = 100_000
 
 
+def admit(rooms: Rooms, request: Request) -> Repo:
+    """Whoever sees a repo may open a pull request, but not with a token that only reads (T36)."""
+    found = opening.repo(rooms, request, "read" if request.flag("create_pr") else "write")
+    if not request.actor.can_write:
+        raise Forbidden("This token may only read; use one with the role 'write'")
+    return found
+
+
 def make(rooms: Rooms, request: Request) -> Answer:
     create_pr = request.flag("create_pr")
-    found = opening.repo(rooms, request, "read" if create_pr else "write")
+    found = admit(rooms, request)
     assert request.file is not None
     lines = _lines(request.file, rooms.settings.inline_file_max, rooms.settings.commit_lines_max)
     message, parent = _header(next(lines, None))
@@ -53,8 +59,7 @@ def make(rooms: Rooms, request: Request) -> Answer:
 
 
 def _lines(file: IO[bytes], inline_max: int, lines_max: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    # base64 is a third longer; the rest is room for the path and JSON's quoting
-    line_max = inline_max * 4 // 3 + 64 * 1024
+    line_max = body.line_max(inline_max)
     for number in range(1, lines_max + 3):
         line = file.readline(line_max + 1)
         if not line:
@@ -66,10 +71,7 @@ def _lines(file: IO[bytes], inline_max: int, lines_max: int) -> Iterator[tuple[s
             )
         if not line.strip():
             continue
-        try:
-            value = msgspec.json.decode(line)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise Invalid(f"line {number} is not valid JSON: {error}") from error
+        value = decoded(line, f"line {number}")
         if (
             not isinstance(value, dict)
             or not isinstance(value.get("key"), str)

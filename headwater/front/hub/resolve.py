@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
 
 from headwater.catalog.counts import is_download
@@ -50,6 +51,19 @@ def get(rooms: Rooms, request: Request) -> Answer:
     if FILEINFO in request.headers.get("accept", ""):
         return _file_info(answer, rooms, found, commit, blob)
     return blobs.answer(rooms, answer, blob, request)
+
+
+def raw(rooms: Rooms, request: Request) -> Answer:
+    """What git itself holds at the path: the file, or the pointer of an LFS file."""
+    found = opening.contents(rooms, request)
+    commit = opening.revision(rooms, request, found)
+    entry = rooms.repos.tree.entry(found, commit, opening.path(request))
+    if entry.kind not in ("file", "symlink"):
+        raise EntryMissing(entry.path, commit)
+    as_git = replace(entry, sha256=None, size=entry.pointer_size if entry.sha256 else entry.size)
+    data = rooms.repos.tree.read_inline(found, as_git)
+    answer = Answer(headers=_headers(rooms, found, commit, as_git))
+    return body.ranged(answer, len(data), lambda start, stop: [data[start:stop]], request.headers, request.id)
 
 
 def _headers(rooms: Rooms, found: Repo, commit: CommitId, entry: Entry) -> dict[str, str]:

@@ -92,7 +92,10 @@ def commits(rooms: Rooms, request: Request) -> Answer:
     formatted = "formatted" in request.args("expand")
     return json(
         [_commit_json(commit, formatted=formatted) for commit in page.commits],
-        headers=opening.next_link(request, page.next) if page.next else None,
+        headers={
+            "X-Total-Count": str(rooms.repos.refs.count(found, request.params.get("rev") or "main")),
+            **(opening.next_link(request, page.next) if page.next else {}),
+        },
     )
 
 

@@ -108,7 +108,7 @@ def _upload(
     }
     if transfer == "multipart" and size > rooms.settings.lfs_part_size:
         part_size = max(rooms.settings.lfs_part_size, -(-size // PARTS_MAX))
-        upload = rooms.uploads.begin(oid, size, part_size)
+        upload = rooms.uploads.begin(f"repo {found.id}", oid, size, part_size)
         fields["upload"] = upload
         ticket = rooms.tickets.sign("lfs-put", fields, rooms.settings.signed_url_s)
         action["href"] = f"{base}/complete?ticket={ticket}"

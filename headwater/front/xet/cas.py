@@ -114,6 +114,10 @@ def _may_use(rooms: Rooms, caller: Caller, name: XetHash) -> bool:
 # --- shards ---
 
 
+def may_write(rooms: Rooms, request: Request) -> Caller:
+    return grants.caller(rooms, request, "write")
+
+
 def post_shard(rooms: Rooms, request: Request) -> Answer:
     """One answer when all is checked (clients before 1.6; they wait as long as it takes)."""
     caller = grants.caller(rooms, request, "write")

@@ -23,6 +23,7 @@ from headwater.catalog.search import Known, Query, search
 from headwater.ground import events, names
 from headwater.ground.clock import FixedClock
 from headwater.ground.db import Database, metadata
+from headwater.ground.errors import Corrupt
 from headwater.ground.jobs import Runner
 from headwater.ground.names import CommitId, RepoId, RepoType
 from headwater.repos.tables import hold, like, repo
@@ -127,7 +128,9 @@ class Hub:
         kept = {}
         for path, content in files.items():
             data = content.encode() if isinstance(content, str) else content
-            sha256 = hashlib.sha256(data).hexdigest() if path in lfs or path.endswith((".safetensors", ".gguf")) else None
+            sha256 = (
+                hashlib.sha256(data).hexdigest() if path in lfs or path.endswith((".safetensors", ".gguf")) else None
+            )
             kept[path] = File(path, data, sha256)
         self.files_of[repo_id] = kept
         listed = json.dumps([self.heads.get(repo_id), *((path, file.oid) for path, file in kept.items())])
@@ -178,8 +181,6 @@ class Hub:
         return None if file is None else file.data[:bytes_max]
 
     def open(self, repo_id: int, commit: CommitId, path: str) -> Read:
-        from headwater.ground.errors import Corrupt
-
         self.reads.append(path)
         if path in self.broken:
             raise Corrupt(f"{path} is damaged")

@@ -151,7 +151,9 @@ def test_weights_that_did_not_change_are_not_read_again(hub, known) -> None:
 
 
 def test_a_dataset_and_a_space_are_known_by_their_own_signs(hub, known) -> None:
-    data = hub.repo("o/d", {"README.md": "---\ntask_categories: [robotics]\n---\n", "data/a.parquet": b"PAR1"}, "dataset")
+    data = hub.repo(
+        "o/d", {"README.md": "---\ntask_categories: [robotics]\n---\n", "data/a.parquet": b"PAR1"}, "dataset"
+    )
     space = hub.repo("o/s", {"README.md": "---\nmodels: [o/m, X/Y]\n---\n"}, "space", sdk="gradio")
     known.catch_up()
     assert json.loads(one(known, data).tags) == ["task_categories:robotics", "format:parquet"]
@@ -294,7 +296,9 @@ def test_a_rebuild_makes_the_same_rows_again(hub, known, index, db, clock, count
         files = {"README.md": CARD.replace("Chatty", f"tag-{number % 3}"), "config.json": LLAMA}
         if number % 2:
             files["model.safetensors"] = a_safetensors(w=("F32", [number, 7]))
-        made = hub.repo(f"org{number % 4}/model-{number}", files, ("model", "dataset")[number % 5 == 0], private=number % 3 == 0)
+        made = hub.repo(
+            f"org{number % 4}/model-{number}", files, ("model", "dataset")[number % 5 == 0], private=number % 3 == 0
+        )
         clock.advance(1000)
         if number % 4 == 0:
             hub.like("ann", made)

@@ -270,7 +270,7 @@ def test_an_organizations_default_visibility_holds_for_repos_whose_creator_did_n
     assert registry.create(boss, rid("acme/y"), not private).repo.private is not private
 
 
-@pytest.mark.parametrize("name", ["api", "resolve", "CON", "tree"])
+@pytest.mark.parametrize("name", ["resolve", "CON", "tree", "settings"])
 def test_T42_reserved_words_name_no_repo(registry, people, name):
     with pytest.raises(Invalid, match="reserved"):
         registry.create(people.user("ann"), RepoId("model", "ann", name), None)
