@@ -1,6 +1,7 @@
 """Composition root: settings -> rooms -> ASGI app. The one file that knows every room, and who follows whom.
 
-What happens after an event is the table FOLLOWERS; rooms append events and never call upward.
+What happens after an event is said in `open_rooms` (feeds and handlers of jobs); rooms append events and never call
+upward.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def owning(data: Path) -> Iterator[IO[bytes]]:
 def open_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     """All rooms over a data folder, its schema brought up to date. Starts nothing."""
     clock = clock or SystemClock()
-    places = Places(Path(settings.data))
+    places = Places(Path(settings.data).resolve())
     places.data.mkdir(parents=True, exist_ok=True)
     places.incoming.mkdir(exist_ok=True)
     db = Database(places.database, settings.busy_wait_s)

@@ -143,9 +143,10 @@ def search(db: Database, actor: Actor, query: Query) -> Page:
     after = _after(query)
     with db.read() as connection:
         found = _found(connection, _Asked(actor, query, after, *_criteria(connection, actor, query)))
-    rows = [_known(row[1:]) for row in found[: query.limit]]
+        ids = [repo_id for repo_id, _ in found[: query.limit]]
+        known = {row[0]: _known(tuple(row)) for row in connection.execute(_THESE, {"ids": _json(ids)})} if ids else {}
     more = len(found) > query.limit
-    return Page(rows, _cursor(query, found[query.limit - 1]) if more else None)
+    return Page([known[repo_id] for repo_id in ids], _cursor(query, *found[query.limit - 1]) if more else None)
 
 
 def one(connection: Connection, repo_id: int) -> Known | None:
@@ -200,6 +201,15 @@ _ONE = (
     .join_from(repo, standing, standing.c.repo_id == repo.c.id)
     .join(catalog, catalog.c.repo_id == repo.c.id)
     .where(repo.c.id == bindparam("of_repo"), repo.c.state == "live")
+)
+# Apart from the statement that finds the ids: of that there are hundreds of forms, which stay small so.
+_IDS = func.json_each(bindparam("ids")).table_valued("value", name="ids")
+_THESE = select(*_SHOWN).select_from(
+    _Straight(
+        _Straight(_Straight(_IDS, repo, repo.c.id == _IDS.c.value), standing, standing.c.repo_id == repo.c.id),
+        catalog,
+        catalog.c.repo_id == repo.c.id,
+    )
 )
 _EXTRAS = select(catalog.c.repo_id, catalog.c.card, catalog.c.gguf).where(
     catalog.c.repo_id.in_(bindparam("of_repos", expanding=True))
@@ -295,8 +305,8 @@ class _Asked:
         return STEP_COST + ROW_COST_WALKING * self.share(self.criteria)
 
 
-def _found(connection: Connection, asked: _Asked) -> Sequence[Row[Any]]:
-    """The rows of the page, and one more if there are more."""
+def _found(connection: Connection, asked: _Asked) -> Sequence[Row[int, Any]]:
+    """Ids of the page with what they are sorted by, and one more if there are more."""
     starts = [*asked.criteria, *((asked.seen,) if asked.seen else ())]
     start = min(starts, key=asked.sort_cost, default=None)
     sort_cost = math.inf if start is None else asked.sort_cost(start)
@@ -333,7 +343,7 @@ def _within(asked: _Asked, until: _Place | None) -> list[ColumnElement[bool]]:
 
 
 def _statement(asked: _Asked, start: _Criterion | None, until: _Place | None) -> Select[Any]:
-    """The page as one SQL text: sorting what `start` gives, or (None) walking, no further than `until`."""
+    """Ids and what they are sorted by, as one SQL text: sort what `start` gives, or (None) walk, up to `until`."""
     query, actor = asked.query, asked.actor
     by = _SORTED_BY[query.sort]
     repo_id: ColumnElement[int] = standing.c.repo_id
@@ -351,18 +361,13 @@ def _statement(asked: _Asked, start: _Criterion | None, until: _Place | None) ->
         conditions.append(repo.c.disabled.is_(False))
     if query.gated is not None:
         conditions.append(repo.c.gated.is_not(None) if query.gated else repo.c.gated.is_(None))
-    page = (
-        select(standing.c.repo_id, by.label("by"))
+    return (
+        select(standing.c.repo_id, by)
         .select_from(_Straight(source, repo, repo.c.id == standing.c.repo_id))
         .where(*conditions)
         .order_by(*_order(query, by, standing.c.repo_id))
         .limit(query.limit + 1)
-        .subquery("page")
     )
-    rows: FromClause = _Straight(page, repo, repo.c.id == page.c.repo_id)
-    rows = _Straight(rows, standing, standing.c.repo_id == page.c.repo_id)
-    rows = _Straight(rows, catalog, catalog.c.repo_id == page.c.repo_id)
-    return select(page.c.by, *_SHOWN).select_from(rows).order_by(*_order(query, page.c.by, page.c.repo_id))
 
 
 def _order(query: Query, by: ColumnElement[Any], repo_id: ColumnElement[int]) -> list[ColumnElement[Any]]:
@@ -452,7 +457,7 @@ def _searched(connection: Connection, query: Query) -> list[_Criterion]:
     ids = connection.execute(matching.limit(IDS_KEPT_MAX + 1)).scalars().all()
     rows = len(ids)
     if rows <= IDS_KEPT_MAX:
-        listed = func.json_each(msgspec.json.encode(ids).decode()).table_valued("value")
+        listed = func.json_each(_json(ids)).table_valued("value")
         matching = select(listed.c.value.label("repo_id"))
     else:
         rows = _count(connection, matching)
@@ -504,6 +509,10 @@ def _liked(connection: Connection, user_id: int) -> _Criterion:
     return _Criterion(rows, liked.subquery(), lambda repo_id: repo_id.in_(liked))
 
 
+def _json(ids: Sequence[int]) -> str:
+    return msgspec.json.encode(ids).decode()
+
+
 def _check(query: Query) -> None:
     if query.sort not in SORTS:
         raise Invalid(f"sort: {str(query.sort)[:40]!r} is not one of {', '.join(SORTS)}")
@@ -530,8 +539,8 @@ def _fingerprint(query: Query) -> str:
     return hashlib.blake2b(msgspec.json.encode(same), digest_size=6, person=b"hw-cursor").hexdigest()
 
 
-def _cursor(query: Query, last: Row[Any]) -> str:
-    place = msgspec.json.encode([last.by, last.id, _fingerprint(query)])
+def _cursor(query: Query, repo_id: int, value: float) -> str:
+    place = msgspec.json.encode([value, repo_id, _fingerprint(query)])
     return base64.urlsafe_b64encode(place).decode().rstrip("=")
 
 

@@ -23,9 +23,10 @@ from headwater.front.answer import Answer
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.front.router import Route, Router
-from headwater.ground.errors import Conflict, Forbidden, HeadwaterError, Unauthenticated
+from headwater.ground.errors import Conflict, Forbidden, HeadwaterError, Unauthenticated, Unavailable
 from headwater.ground.log import REDACTED, log
 from headwater.repos import Moved
+from headwater.store import Unreadable
 
 _ID = re.compile(r"[A-Za-z0-9=;:._-]{1,100}\Z")
 SESSION_COOKIE = "headwater_session"
@@ -56,19 +57,20 @@ class App:
         if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
             incoming.complete = True
         try:
-            answer = await self._answered(request, incoming)
+            answer = await self._begun(request, await self._answered(request, incoming))
             answer.headers.setdefault("X-Request-Id", request.id)
             for name, value in SECURITY_HEADERS.items():
                 answer.headers.setdefault(name, value)
-            await bodies.send(
-                answer, send, receive if incoming.complete else None, self.traffic, head_only=request.method == "HEAD"
-            )
+            head_only = request.method == "HEAD"
+            await bodies.send(answer, send, receive, self.traffic, incoming, head_only=head_only)
         except bodies.ClientGone:
-            # The connection may stand in the middle of a body: no further request may use it.
-            cycle: Any = getattr(receive, "__self__", None)
-            with contextlib.suppress(AttributeError):
-                cycle.transport.abort()
-                cycle.disconnected = True
+            _break_off(receive)
+        except Unreadable as error:
+            await self._flag(error)
+            _break_off(receive)
+        except Exception as error:  # noqa: BLE001 - a disk or a bug in the middle of a body: no answer fits any more
+            log.error("broken off", id=request.id, method=request.method, path=_said(request), exc_info=error)
+            _break_off(receive)
         finally:
             if request.file is not None:
                 request.file.close()
@@ -94,6 +96,23 @@ class App:
             client=peer,
             base_url=self.rooms.settings.base_url,
         )
+
+    async def _begun(self, request: Request, answer: Answer) -> Answer:
+        """The answer with its first bytes in hand, or the error of a disk that does not give them."""
+        if request.method == "HEAD":
+            return answer
+        try:
+            await bodies.begin(answer, self.traffic)
+        except HeadwaterError as error:
+            if isinstance(error, Unreadable):
+                await self._flag(error)
+            return self._refused(request, None, error)
+        return answer
+
+    async def _flag(self, error: Unreadable) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(Unavailable):  # a disk that fails may not take the mark either
+            await loop.run_in_executor(self.pool, self.rooms.store.flag_object, error.path, error.why)
 
     async def _answered(self, request: Request, incoming: bodies.Incoming) -> Answer:
         """The handler's answer, or the error's; never raises but when the client left."""
@@ -217,3 +236,11 @@ def _said(request: Request) -> str:
         if secret := request.params.get(name):
             path = path.replace(secret, REDACTED)
     return path
+
+
+def _break_off(receive: bodies.Receive) -> None:
+    """The connection may stand in the middle of a body: no further request may use it."""
+    cycle: Any = getattr(receive, "__self__", None)
+    with contextlib.suppress(AttributeError):
+        cycle.transport.abort()
+        cycle.disconnected = True

@@ -7,24 +7,26 @@ CPU (performance.md). A `send` does not fail after the client has left, so long 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping, Sequence
 from concurrent.futures import Executor
 from itertools import pairwise
 from typing import IO, Any, Protocol
 
 from headwater.front.answer import Answer, Piece
 from headwater.ground.errors import Invalid, TooMuch, Unavailable
-from headwater.store import FileRun
+from headwater.store import FileRun, Unreadable, unreadable
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+Send = Callable[[Message], Coroutine[Any, Any, None]]
 
 STEP = 1 << 20  # 1 MiB: cheapest per byte; 4 MiB pieces cost twice as much (performance.md)
 CROWDED_STEP = 128 << 10  # when many transfers run at once, so that slow peers hold little memory
 CROWD = 48
+LINGER_S = 3.0  # after an early refusal the rest of a body is read: a reset would take the answer from the client
 SPOOL_MEMORY = 4 << 20  # a spooled body up to this size never touches the disk
 RANGES_MAX = 16  # parts of one multipart answer; more is an attack, not a client
 
@@ -95,6 +97,13 @@ class Incoming:
             self.complete = not message.get("more_body", False)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    async def forget(self) -> None:
+        """Reads on for a while and drops it, so that a client that only sends can get to our answer."""
+        with contextlib.suppress(ClientGone, TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while not self.complete:
+                    await self.step()
+
     async def whole(self, most: int, setting: str) -> bytes:
         self.refuse_over(most, setting)
         parts: list[bytes] = []
@@ -156,21 +165,58 @@ class Incoming:
             self._traffic.running -= 1
 
 
-async def send(answer: Answer, send: Send, receive: Receive | None, traffic: Traffic, *, head_only: bool) -> None:
-    """The whole answer. `receive` None: the request's body was not read to its end, the connection closes after."""
+async def begin(answer: Answer, traffic: Traffic) -> None:
+    """Reads the first step of a stored file before a status goes out: what the disk does not give is an error then.
+
+    Bodies without a known length are left alone: they are made by processes that may think for long.
+    """
+    pieces: list[Piece] = list(answer.pieces or ())
+    at = next((number for number, piece in enumerate(pieces) if not isinstance(piece, bytes)), None)
+    if at is None or answer.length is None:
+        return
+    piece = pieces[at]
+    loop = asyncio.get_running_loop()
+    if isinstance(piece, FileRun):
+        stop = min(piece.start + traffic.step, piece.stop)
+        data = await loop.run_in_executor(traffic.pool, _read, FileRun(piece.path, piece.start, stop))
+        rest: list[Piece] = [FileRun(piece.path, stop, piece.stop)] if stop < piece.stop else []
+    else:
+        steps: Iterator[bytes] = iter(piece)
+        data = await loop.run_in_executor(traffic.waiting, _next, steps) or b""
+        rest = [steps]
+    answer.pieces = [*pieces[:at], data, *rest, *pieces[at + 1 :]]
+
+
+def _read(run: FileRun) -> bytes:
+    with _open_at(run) as file:
+        data = _read_on(file, run, len(run))
+        while len(data) < len(run):
+            data += _read_on(file, run, len(run) - len(data))
+    return data
+
+
+async def send(
+    answer: Answer, send: Send, receive: Receive, traffic: Traffic, incoming: Incoming, *, head_only: bool
+) -> None:
+    """The whole answer. Where the request's body was not read to its end, the connection closes after."""
     length = answer.length if answer.pieces is not None else len(answer.body)
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
     headers.extend((b"set-cookie", value.encode("latin-1")) for value in answer.cookies)
     if length is not None and answer.status not in (204, 304):
         headers.append((b"content-length", b"%d" % length))
-    if receive is None:
+    if not incoming.complete:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     if head_only or answer.pieces is None:
+        if not incoming.complete:
+            await send({"type": "http.response.body", "body": b"" if head_only else answer.body, "more_body": True})
+            await incoming.forget()
+            await send({"type": "http.response.body", "body": b""})
+            return
         await send({"type": "http.response.body", "body": b"" if head_only else answer.body})
         return
     left = asyncio.Event()
-    watch = asyncio.create_task(_watch(receive, left)) if receive is not None else None
+    watch = asyncio.create_task(_watch(receive, left)) if incoming.complete else None
     traffic.running += 1
     try:
         for piece in answer.pieces:
@@ -201,10 +247,8 @@ async def _send_piece(piece: Piece, send: Send, left: asyncio.Event, traffic: Tr
         with file:
             at = piece.start
             while at < piece.stop:
-                data = await loop.run_in_executor(traffic.pool, file.read, min(traffic.step, piece.stop - at))
-                if not data:
-                    # a file shorter than its row: the connection breaks, so that no client takes it for whole
-                    raise ClientGone
+                size = min(traffic.step, piece.stop - at)
+                data = await loop.run_in_executor(traffic.pool, _read_on, file, piece, size)
                 at += len(data)
                 await _send_step(data, send, left, traffic, more=True)
     else:
@@ -218,19 +262,45 @@ def _next(steps: Iterator[bytes]) -> bytes | None:
 
 
 def _open_at(run: FileRun) -> IO[bytes]:
-    file = run.path.open("rb", buffering=0)
-    file.seek(run.start)
+    try:
+        file = run.path.open("rb", buffering=0)
+        file.seek(run.start)
+    except OSError as error:
+        raise unreadable(run.path, error) from error
     return file
 
 
+def _read_on(file: IO[bytes], run: FileRun, size: int) -> bytes:
+    try:
+        data = file.read(size)
+    except OSError as error:
+        raise unreadable(run.path, error) from error
+    if not data:
+        # a file shorter than its row: the connection breaks, so that no client takes it for whole
+        raise Unreadable(run.path, f"it ends before byte {run.stop}")
+    return data
+
+
 async def _send_step(data: bytes, send: Send, left: asyncio.Event, traffic: Traffic, *, more: bool) -> None:
+    """Hands on a step; ClientGone when nothing at all was taken for the idle time. A slow client is not a dead one."""
     if left.is_set():
         raise ClientGone
+    sending = asyncio.ensure_future(send({"type": "http.response.body", "body": data, "more_body": more}))
     try:
-        async with asyncio.timeout(traffic.idle_timeout_s):
-            await send({"type": "http.response.body", "body": data, "more_body": more})
-    except TimeoutError:
-        raise ClientGone from None
+        unsent = _unsent(send)
+        while not (await asyncio.wait({sending}, timeout=traffic.idle_timeout_s))[0]:
+            before, unsent = unsent, _unsent(send)
+            if unsent >= before:
+                raise ClientGone
+        await sending
+    finally:
+        sending.cancel()
+
+
+def _unsent(send: Send) -> int:
+    """Bytes that wait in the connection's buffer; uvicorn's `send` is a method of what knows the transport."""
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    return int(transport.get_write_buffer_size()) if transport is not None else 0
 
 
 # --- ranges (RFC 9110 section 14) -------------------------------------------------------------------------------

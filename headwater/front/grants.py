@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from headwater.accounts.actor import NOBODY, Actor
+from headwater.accounts.actor import NOBODY, Actor, Want
+from headwater.accounts.tickets import Fields
 from headwater.front import opening
 from headwater.front.answer import Answer, json
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
-from headwater.ground.errors import Forbidden, Unauthenticated
+from headwater.ground.errors import Forbidden, RepoMissing, Unauthenticated
 from headwater.repos import Repo
 
 Scope = Literal["read", "write"]
@@ -39,13 +40,7 @@ class Caller:
 
 def make(rooms: Rooms, actor: Actor, found: Repo, scope: Scope) -> Grant:
     lifetime_s = rooms.settings.xet_token_s
-    fields: dict[str, str | int] = {
-        "repo": found.id,
-        "scope": scope,
-        "user": actor.user_id or 0,
-        "token": actor.token_id or 0,
-    }
-    token = rooms.tickets.sign(PURPOSE, fields, lifetime_s)
+    token = rooms.tickets.sign(PURPOSE, {**owner(actor, found), "scope": scope}, lifetime_s)
     return Grant(token, rooms.clock.now_ms() // 1000 + lifetime_s, f"{rooms.settings.base_url}/xet")
 
 
@@ -85,12 +80,33 @@ def caller(rooms: Rooms, request: Request, scope: Scope) -> Caller:
     granted = cast(Scope, fields["scope"])
     if scope == "write" and granted != "write":
         raise Forbidden("This Xet token may only read")
-    user_id = int(fields["user"])
-    actor = rooms.accounts.actor_again(user_id, int(fields["token"]) or None) if user_id else NOBODY
-    found = rooms.repos.registry.by_id(int(fields["repo"]))
     # A pull request may be opened by who only reads: what he uploads is held, and named by nothing but his request.
-    found = rooms.repos.registry.open(actor, found.rid, "read")
+    actor, found = _by_now(rooms, fields, "read")
     if scope == "write" and not actor.can_write:
         raise Forbidden("This token may only read; use one with the role 'write'")
-    rooms.repos.registry.admit_content(actor, found)
     return Caller(actor, found, granted)
+
+
+def signed(rooms: Rooms, purpose: str, ticket: str, want: Want) -> tuple[Actor, Fields]:
+    """On whose behalf an address was signed and what it says, if the right behind it still stands (T37).
+
+    It is no credential that one could ask for, so a bad one is 403, on which Xet clients ask for another.
+    """
+    try:
+        fields = rooms.tickets.read(purpose, ticket)
+        return _by_now(rooms, fields, want)[0], fields
+    except (Unauthenticated, RepoMissing) as error:
+        raise Forbidden("This address is not good, or no longer; ask for a new one") from error
+
+
+def owner(actor: Actor, found: Repo) -> Fields:
+    """The fields that name on whose behalf and for which repo a note is signed."""
+    return {"repo": found.id, "user": actor.user_id or 0, "token": actor.token_id or 0}
+
+
+def _by_now(rooms: Rooms, fields: Fields, want: Want) -> tuple[Actor, Repo]:
+    user_id = int(fields["user"])
+    actor = rooms.accounts.actor_again(user_id, int(fields["token"]) or None) if user_id else NOBODY
+    found = rooms.repos.registry.open(actor, rooms.repos.registry.by_id(int(fields["repo"])).rid, want)
+    rooms.repos.registry.admit_content(actor, found)
+    return actor, found

@@ -100,6 +100,7 @@ def _engine(path: Path, synchronous: str, busy_wait_s: float, begin: str) -> Eng
         poolclass=QueuePool,
         pool_size=READERS_MAX,
         max_overflow=0,
+        pool_timeout=busy_wait_s,
         # isolation_level None: the driver begins nothing by itself, the listener below does
         connect_args={"check_same_thread": False, "timeout": busy_wait_s, "isolation_level": None},
     )

@@ -102,7 +102,7 @@ EDGE = _table(
     relation    VARCHAR    finetune, adapter, merge, quantized; NULL: untyped
     position    INTEGER    order in the card, from 1
     source      VARCHAR    declared
-    at          TIMESTAMP  the child's created_at
+    declared_at TIMESTAMP  the child's created_at
     self_loop   BOOLEAN    the model names itself
     cyclic      BOOLEAN    lies on a circle of the first WALK_STEPS_MAX steps; a walk must stop by itself
     """,
@@ -112,7 +112,7 @@ COUNT = _table(
     "Counts over time; where change_only, the last value holds until the next row of the id.",
     """
     id              VARCHAR
-    at              TIMESTAMP
+    counted_at      TIMESTAMP
     downloads_30d   BIGINT
     downloads_all   BIGINT
     likes           BIGINT
@@ -126,7 +126,7 @@ RANK = _table(
     "Who stood on a list on which day.",
     """
     list            VARCHAR
-    at              DATE
+    day             DATE
     rank            INTEGER    from 1; NULL where the list has members but no order
     id              VARCHAR
     downloads_30d   BIGINT
@@ -142,7 +142,7 @@ RELEASE = _table(
     "New repos of an organisation per week or day.",
     """
     org         VARCHAR
-    at          DATE       first day of the grain
+    day         DATE       first day of the grain
     grain       VARCHAR    week or day
     variant     VARCHAR    which of the source's tables
     filter      VARCHAR
@@ -158,7 +158,7 @@ GROWTH = _table(
     "growth",
     "New repos of the whole hub per month and task, as a source counted them.",
     """
-    at          DATE       first day of the month
+    month       DATE       first day of it
     kind        VARCHAR    model or dataset
     task        VARCHAR
     repos       BIGINT
@@ -204,7 +204,7 @@ TOKENS = _table(
     "tokens",
     "Tokens served per author.",
     """
-    at            DATE
+    day           DATE
     rank          INTEGER
     author        VARCHAR
     tokens_week   BIGINT

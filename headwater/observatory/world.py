@@ -120,7 +120,7 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._manifests: dict[Path, Manifest] = {}
+        self._manifests: dict[tuple[Path, int, int], Manifest] = {}
 
     @property
     def cache(self) -> Path:
@@ -226,15 +226,16 @@ class World:
         shutil.rmtree(grave, ignore_errors=True)
 
     def _read(self, folder: Path) -> Snapshot:
-        if folder not in self._manifests:  # snapshots never change
-            file = folder / "manifest.json"
-            try:
-                raw = file.read_bytes() if file.stat().st_size <= MANIFEST_BYTES_MAX else b""
-                manifest = msgspec.json.decode(raw, type=Manifest)
-            except (OSError, msgspec.MsgspecError, RecursionError) as error:
-                raise Corrupt(f"observatory: {file} can't be read ({error}); remove the folder and import again")
-            self._manifests[folder] = manifest
-        return Snapshot(self._manifests[folder], folder)
+        file = folder / "manifest.json"
+        try:
+            stat = file.stat()
+            key = (folder, stat.st_ino, stat.st_mtime_ns)  # a removed snapshot may come back under the same name
+            if key not in self._manifests:
+                raw = file.read_bytes() if stat.st_size <= MANIFEST_BYTES_MAX else b""
+                self._manifests[key] = msgspec.json.decode(raw, type=Manifest)
+        except (OSError, msgspec.MsgspecError, RecursionError) as error:
+            raise Corrupt(f"observatory: {file} can't be read ({error}); remove the folder and import again") from error
+        return Snapshot(self._manifests[key], folder)
 
 
 def _sweep(incoming: Path) -> None:

@@ -224,7 +224,7 @@ class Store:
 
     # --- damage ---
 
-    def flag(self, sha256: Sha256, why: str, **more: str) -> None:
+    def flag(self, sha256: Sha256, why: str, xorb: XetHash | None = None) -> None:
         """Marks a blob damaged: it is not served again before it was uploaded again. One event."""
         log.error("blob damaged", sha256=sha256, why=why)
         with self.db.write() as connection:
@@ -234,7 +234,7 @@ class Store:
                 .values(state="damaged")
             )
             if changed.rowcount:
-                events.append(connection, "blob.damaged", self.clock.now_ms(), sha256=sha256, why=why, **more)
+                events.append(connection, "blob.damaged", self.clock.now_ms(), sha256=sha256, why=why, xorb=xorb)
         self.forget(sha256)
 
     def flag_xorb(self, name: XetHash, why: str) -> None:
@@ -254,6 +254,14 @@ class Store:
         self._forget_xorb(name)
         for sha256 in blobs:
             self.flag(Sha256(sha256), why, xorb=name)
+
+    def flag_object(self, path: Path, why: str) -> None:
+        """Marks what lies in this file of the store damaged."""
+        kind, *parts = path.relative_to(self.objects.root).parts
+        if kind == "blobs":
+            self.flag(Sha256("".join(parts)), why)
+        else:
+            self.flag_xorb(XetHash("".join(parts)), why)
 
     def mend(self, sha256: Sha256) -> None:
         """Takes the mark off a blob whose bytes were hashed again and are right."""
@@ -275,7 +283,7 @@ class Store:
         for data in found:
             told = msgspec.json.decode(data)
             self.forget(told["sha256"])
-            if "xorb" in told:
+            if told["xorb"] is not None:
                 self._forget_xorb(told["xorb"])
 
     def forget(self, sha256: str) -> None:

@@ -107,7 +107,8 @@ def _blob(store: Store, sha256: Sha256, *, read: bool) -> Iterator[Finding]:
         # One that was found damaged is read whatever the percentage: its bytes may have come back.
         whole = replace(blob, damaged=False)
         digest, size = hashlib.sha256(), 0
-        for data in read_runs(store.runs(whole, 0, whole.size)) if read or blob.damaged else ():
+        runs = store.runs(whole, 0, whole.size)  # asks for size and presence, even if nothing is read
+        for data in read_runs(runs) if read or blob.damaged else ():
             digest.update(data)
             size += len(data)
     except EntryMissing:

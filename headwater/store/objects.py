@@ -47,6 +47,24 @@ def meaning(error: OSError, doing: str) -> HeadwaterError:
     return Unavailable(f"The hub's disk failed while {doing} ({errno.errorcode.get(error.errno or 0, '?')}).")
 
 
+class Unreadable(Corrupt):
+    """The disk does not give the bytes of an object: it is gone, too short, or its sectors fail."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        name = f"{path.parent.name}{path.name}"
+        super().__init__(f"The disk does not give the stored file {name} ({why}); upload it again to heal it")
+        self.path = path
+        self.why = why
+
+
+def unreadable(path: Path, error: OSError) -> HeadwaterError:
+    """What a failed read means: the file's fault, or that of a hub that has too much to do."""
+    name = errno.errorcode.get(error.errno or 0, "?")
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return Unavailable(f"The hub is too busy to read ({name}). Try again in a moment.")
+    return Unreadable(path, name)
+
+
 class Part:
     """Bytes on their way in. Leaves nothing behind unless `land` was reached."""
 
@@ -86,8 +104,11 @@ class Part:
             raise meaning(error, "writing") from error
 
     def drop(self) -> None:
-        self._file.close()
-        self.path.unlink(missing_ok=True)
+        """Nothing of it stays; on a disk that refuses even that, until the next start."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
 
     def __enter__(self) -> Self:
         return self
@@ -178,8 +199,8 @@ def read_runs(runs: list[FileRun], step: int = READ_STEP) -> Iterator[bytes]:
                 while at < run.stop:
                     data = file.read(min(step, run.stop - at))
                     if not data:
-                        raise Corrupt(f"{run.path.name} ends before byte {run.stop}; see `headwater verify`")
+                        raise Unreadable(run.path, f"it ends before byte {run.stop}")
                     at += len(data)
                     yield data
             except OSError as error:
-                raise Corrupt(f"The disk does not give {run.path.name}: {error.strerror}") from error
+                raise unreadable(run.path, error) from error

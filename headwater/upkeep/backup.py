@@ -56,25 +56,27 @@ def backup(data: Path, target: Path, version: str, made: str, progress: Callable
     target.mkdir(parents=True, exist_ok=True)
     # a backup that is being renewed is none until it is whole again
     (target / MANIFEST).unlink(missing_ok=True)
-    attempt = 1
-    while True:
-        _copy_database(data, target)
-        copied = Database(target / DATABASE)
-        try:
-            report = _copy_named(copied, data, target, progress)
-            break
-        except Corrupt:
-            # What the mark names may have been deleted and swept since: then the next mark does not name it.
-            if attempt == TRIES:
-                raise
-            attempt += 1
-        finally:
-            copied.close()
+    report = _copy_marked(data, target, progress)
     shutil.copy2(data / "secret", target / "secret")
     os.sync()  # before the manifest says that all is there
     manifest = Manifest(FORMAT, version, made, report.event_id)
     _write(target / MANIFEST, msgspec.json.encode(manifest))
     return report
+
+
+def _copy_marked(data: Path, target: Path, progress: Callable[[int, int], None]) -> Report:
+    """The database, and then all that it names."""
+    attempt = 1
+    while True:
+        _copy_database(data, target)
+        with contextlib.closing(Database(target / DATABASE)) as copied:
+            try:
+                return _copy_named(copied, data, target, progress)
+            except Corrupt:
+                # What the mark names may have been deleted and swept since: then the next mark does not name it.
+                if attempt == TRIES:
+                    raise
+        attempt += 1
 
 
 def _copy_database(data: Path, target: Path) -> None:

@@ -24,6 +24,7 @@ create: a repo in its namespace. writes: to see the repo, by a token that may wr
 
 XET: XetFile = xet_file(noise("in every repo, by Xet", 70_000))
 LFS = noise("in every repo, by LFS", 3000)
+NEVER_SENT = noise("announced, and never sent", 3000)
 SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
 GIT_FLUSH = b"0000"
 
@@ -38,7 +39,8 @@ class Target:
     token: str = ""
     private: bool = False
     me: str = "nobody"
-    """The person behind the token."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Of the person's browser, if he has no token."""
 
     @property
     def owner(self) -> str:
@@ -135,14 +137,14 @@ def held_elsewhere(target: Target) -> dict[str, Any]:
     return {"target": {"type": "model", "name": mine}, "files": [{"sha256": sha(LFS), "filename": "m.bin"}]}
 
 
-def lfs_ticket(purpose: str) -> Callable[[Target], str]:
+def lfs_ticket(purpose: str, known: bytes | None = None) -> Callable[[Target], str]:
     """The address that a batch gives; a made-up one for whom it gives none."""
 
     def made(target: Target) -> str:
-        data = LFS if purpose == "download" else noise(target.hub.name(), 3000)
+        data = noise(target.hub.name(), 3000) if known is None else known
         asked = {"operation": purpose, "transfers": ["multipart"], "objects": [{"oid": sha(data), "size": len(data)}]}
         where = f"{page(target.repo, target.kind)}/info/lfs/objects/batch"
-        answer = target.hub.post(where, target.token, json=asked)
+        answer = target.hub.post(where, target.token, json=asked, headers=target.headers)
         found = (answer.json.get("objects") or [{}])[0] if answer.status == 200 else {}
         action = found.get("actions", {}).get(
             purpose, {"href": f"{target.hub.rooms.settings.base_url}/lfs/{sha(data)}?ticket=no"}
@@ -188,10 +190,13 @@ ROWS: dict[str, Row] = {
     # --- LFS and Xet ---
     "POST REPO/info/lfs/objects/batch": Row("see", json=in_batch("download")),
     "PUT /lfs/{oid}": Row("write", 400, path={"whole": lfs_ticket("upload")}, body=b"not these bytes"),
-    "GET /lfs/{oid}": Row("see", path={"whole": lfs_ticket("download")}),
+    "GET /lfs/{oid}": Row("see", path={"whole": lfs_ticket("download", LFS)}),
     "PUT /lfs/{oid}/part/{number}": Row("write", 400, path={"whole": lfs_ticket("upload")}, body=b"no part of it"),
     "POST /lfs/{oid}/verify": Row(
-        "write", 403, path={"whole": lfs_ticket("upload")}, json={"oid": sha(LFS), "size": 1}
+        "write",
+        404,
+        path={"whole": lfs_ticket("upload", NEVER_SENT)},
+        json={"oid": sha(NEVER_SENT), "size": len(NEVER_SENT)},
     ),
     "POST /lfs/{oid}/complete": Row("write", 400, path={"whole": lfs_ticket("upload")}, json={"oid": "", "parts": []}),
     "GET API/lfs-files": Row("write"),
@@ -297,8 +302,8 @@ def spelled(route: Route, row: Row, target: Target) -> str:
         params[name] = value(target) if callable(value) else value
     if "whole" in params:
         address, _, query = params["whole"].partition("?")
-
-        return f"{address.removesuffix('/complete')}{part.get(f'{route.method} {route.pattern}', '')}?{query}"
+        rest = route.pattern.removeprefix("/lfs/{oid}").replace("{number}", "1")
+        return f"{address.removesuffix('/complete')}{rest}?{query}"
     parts = [
         quote(params[part.strip("{}*")], safe="/" if part.endswith("*}") else "") if part.startswith("{") else part
         for part in route.pattern.split("/")

@@ -51,7 +51,9 @@ def open_hub(root: Path, meter: Meter, path: str = "") -> Iterator[Hub]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 code = process.wait()
-    assert code == 0, f"SIGTERM should end the hub with 0, it ended with {code}:\n{log.read_text()[-4000:]}"
+    said = log.read_text(errors="replace")
+    assert "Traceback" not in said, f"the hub made a mistake behind its clients' backs:\n{said[-8000:]}"
+    assert code == 0, f"SIGTERM should end the hub with 0, it ended with {code}:\n{said[-4000:]}"
 
 
 def _free_port() -> int:

@@ -91,7 +91,8 @@ class RawHub:
             nobody = RawHub(self.url, "")
             nobody.send("PUT", f"{target.path}?{target.query}", data, headers=actions["upload"].get("header", {}))
         if "verify" in actions:
-            self.send_json("POST", urlsplit(actions["verify"]["href"]).path, {"oid": oid, "size": size})
+            target = urlsplit(actions["verify"]["href"])
+            self.send_json("POST", f"{target.path}?{target.query}", {"oid": oid, "size": size})
         header = {"key": "header", "value": {"summary": "By hand, LFS", "description": ""}}
         file = {"key": "lfsFile", "value": {"path": path, "algo": "sha256", "oid": oid, "size": size}}
         self._send_commit(repo, [header, file])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from headwater.accounts.actor import Actor
+from headwater.accounts.tickets import Fields
 from headwater.front import blobs, body, grants, opening
 from headwater.front.answer import Answer, json
 from headwater.front.request import Request
@@ -40,7 +41,7 @@ def batch(rooms: Rooms, request: Request) -> Answer:
     offered = [str(name) for name in asked.get("transfers") or ["basic"]]
     wanted = [_object(one) for one in objects]
     if operation == "download":
-        shown, transfer = [_download(rooms, found, oid, size) for oid, size in wanted], "basic"
+        shown, transfer = [_download(rooms, request.actor, found, oid, size) for oid, size in wanted], "basic"
     else:
         for _oid, size in wanted:
             rooms.store.check_size(size)
@@ -72,11 +73,11 @@ def _transfer(rooms: Rooms, offered: list[str], wanted: list[tuple[Sha256, int]]
     return "basic"
 
 
-def _download(rooms: Rooms, found: Repo, oid: Sha256, size: int) -> dict[str, Any]:
+def _download(rooms: Rooms, actor: Actor, found: Repo, oid: Sha256, size: int) -> dict[str, Any]:
     held = rooms.repos.holds.sizes(found.id, [oid]).get(oid)
     if held is None:
         return {"oid": oid, "size": size, "error": {"code": 404, "message": f"{oid} is not in this repo"}}
-    ticket = rooms.tickets.sign("lfs-get", {"repo": found.id, "oid": oid}, rooms.settings.signed_url_s)
+    ticket = rooms.tickets.sign("lfs-get", {**grants.owner(actor, found), "oid": oid}, rooms.settings.signed_url_s)
     href = f"{rooms.settings.base_url}/lfs/{oid}?ticket={ticket}"
     return {
         "oid": oid,
@@ -97,8 +98,7 @@ def _upload(
         return {"oid": oid, "size": size}
     if transfer == "xet":
         return {"oid": oid, "size": size, "actions": {"upload": _xet_action(rooms, actor, found)}}
-    fields: dict[str, str | int] = {"repo": found.id, "oid": oid, "size": size, "user": actor.user_id or 0}
-    fields["token"] = actor.token_id or 0
+    fields = {**grants.owner(actor, found), "oid": oid, "size": size}
     ticket = rooms.tickets.sign("lfs-put", fields, rooms.settings.signed_url_s)
     base = f"{rooms.settings.base_url}/lfs/{oid}"
     action: dict[str, Any] = {
@@ -129,15 +129,10 @@ def _xet_action(rooms: Rooms, actor: Actor, found: Repo) -> dict[str, Any]:
     }
 
 
-def _ticket(rooms: Rooms, request: Request, purpose: str) -> dict[str, str | int]:
-    fields = rooms.tickets.read(purpose, request.arg("ticket"))
+def _ticket(rooms: Rooms, request: Request, purpose: str) -> Fields:
+    _, fields = grants.signed(rooms, purpose, request.arg("ticket"), "write" if purpose == "lfs-put" else "read")
     if fields["oid"] != request.params["oid"]:
-        raise Forbidden("This upload address is for another file")
-    if purpose == "lfs-put":
-        # the right may have gone since the address was signed (T37)
-        actor = rooms.accounts.actor_again(int(fields["user"]), int(fields["token"]) or None)
-        found = rooms.repos.registry.by_id(int(fields["repo"]))
-        rooms.repos.registry.open(actor, found.rid, "write")
+        raise Forbidden("This address is for another file")
     return fields
 
 
@@ -164,7 +159,7 @@ def put(rooms: Rooms, request: Request) -> body.Sink:
     fields = _ticket(rooms, request, "lfs-put")
     size = int(fields["size"])
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) != size:
+    if declared.isascii() and declared.isdigit() and int(declared) != size:
         raise Invalid(f"The body has {declared} bytes, {size} were announced. Nothing was stored.")
     return _Put(rooms, int(fields["repo"]), names.sha256(str(fields["oid"])), size)
 
@@ -172,7 +167,7 @@ def put(rooms: Rooms, request: Request) -> body.Sink:
 def put_part(rooms: Rooms, request: Request) -> body.Sink:
     fields = _ticket(rooms, request, "lfs-put")
     number = request.params["number"]
-    if "upload" not in fields or not number.isdigit() or len(number) > 5:
+    if "upload" not in fields or not number.isascii() or not number.isdigit() or len(number) > 5:
         raise Invalid(f"part: {number[:20]!r} is not a part of this upload")
     return _PartPut(rooms, str(fields["upload"]), int(number))
 
@@ -210,8 +205,7 @@ def complete(rooms: Rooms, request: Request) -> Answer:
 def get(rooms: Rooms, request: Request) -> Answer:
     fields = _ticket(rooms, request, "lfs-get")
     oid = names.sha256(str(fields["oid"]))
-    found = rooms.repos.registry.by_id(int(fields["repo"]))
-    if not rooms.repos.holds.has(found.id, oid):
+    if not rooms.repos.holds.has(int(fields["repo"]), oid):
         raise Forbidden("This download address is no longer good")
     answer = Answer(headers={"ETag": f'"{oid}"', "Content-Type": "application/octet-stream"})
     return blobs.answer(rooms, answer, rooms.store.blob(oid), request)
