@@ -59,7 +59,7 @@ ORG, LONER = 1, 7  # the largest namespace, and a user who has little
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--repos", type=int, default=200_000)
-    arguments.add_argument("--rounds", type=int, default=12)
+    arguments.add_argument("--rounds", type=int, default=5)
     given = arguments.parse_args()
     db = Database(_built(given.repos))
     gc.freeze()  # as the server does once it stands
@@ -140,7 +140,7 @@ def _measure(db: Database, rounds: int, walls: list[float]) -> Iterator[tuple[st
 
 def _deep(db: Database, actor: Actor, query: Query) -> Query:
     """The same list some pages further on."""
-    for _ in range(8):
+    for _ in range(4):
         page = search.search(db, actor, query)
         if page.next is None:
             break

@@ -133,9 +133,9 @@ def tallies(connection: Connection, repo_ids: Sequence[int], now_ms: int) -> dic
     parts: dict[int, list[tuple[int, float]]] = {repo_id: [] for repo_id in repo_ids}
     for repo_id, day, count, clients in connection.execute(_DAYS, {"ids": list(repo_ids)}):
         whole[repo_id] += count
-        # A day that has not come yet was counted while the clock was wrong: it counts, as if it were today.
-        if min(day, today) > today - RECENT_DAYS:
+        if day > today - RECENT_DAYS:
             recent[repo_id] += count
+        # A day that has not come yet was counted while the clock was wrong: it trends as if it were today.
         parts[repo_id].append((min(day, today) * DAY_MS, float(clients) if day else 0.0))
     likes = {row.repo_id: row.likers for row in connection.execute(_LIKE_COUNTS, {"ids": list(repo_ids)})}
     for repo_id in likes:

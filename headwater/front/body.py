@@ -181,9 +181,10 @@ async def begin(answer: Answer, traffic: Traffic) -> None:
         data = await loop.run_in_executor(traffic.pool, _read, FileRun(piece.path, piece.start, stop))
         rest: list[Piece] = [FileRun(piece.path, stop, piece.stop)] if stop < piece.stop else []
     else:
-        steps: Iterator[bytes] = iter(piece)
-        data = await loop.run_in_executor(traffic.waiting, _next, steps) or b""
-        rest = [steps]
+        assert not isinstance(piece, bytes)
+        steps = iter(piece)
+        made = await loop.run_in_executor(traffic.waiting, _next, steps)
+        data, rest = made or b"", [steps]
     answer.pieces = [*pieces[:at], data, *rest, *pieces[at + 1 :]]
 
 

@@ -274,13 +274,8 @@ class Runner:
 
     def _settle(self, done: Job, error: str | None) -> None:
         now_ms = self._clock.now_ms()
-        # Fenced: another runner may have taken it after the lease ran out, and then it is that one's to settle.
-        held = and_(
-            job.c.id == done.id,
-            job.c.state == "running",
-            job.c.holder == self._holder,
-            job.c.attempts == done.attempt,
-        )
+        # Fenced: another runner may have begun it anew after the lease ran out, and then it is that one's to settle.
+        held = and_(job.c.id == done.id, job.c.state == "running", job.c.holder == self._holder)
         with self._db.write_soft() as connection:
             if connection.execute(select(job.c.id).where(held)).first() is None:
                 return

@@ -117,8 +117,8 @@ def _unreserved(text: str, reserved: frozenset[str], what: str) -> str:
 
 def repo_id(kind: RepoType, text: str) -> RepoId:
     """`ns/name` or `name`."""
-    namespace, _, last = text.rpartition("/")
-    return RepoId(kind, name(namespace, "namespace") if namespace else None, name(last, "repo name"))
+    namespace, slash, last = text.rpartition("/")
+    return RepoId(kind, name(namespace, "namespace") if slash else None, name(last, "repo name"))
 
 
 def key(text: str) -> str:

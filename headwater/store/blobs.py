@@ -277,7 +277,8 @@ class Store:
         """Forgets what other processes found damaged meanwhile: `headwater verify` beside a serving hub."""
         with self.db.read() as connection:
             last, after = events.last_id(connection), self._followed
-            asked = select(event.c.data).where(event.c.id > after, event.c.kind == "blob.damaged")
+            asked = select(event.c.data).where(event.c.id > (after or 0), event.c.kind == "blob.damaged")
+            # at the first call nothing is remembered that could be wrong
             found = [] if after in (None, last) else connection.execute(asked).scalars().all()
         self._followed = last
         for data in found:

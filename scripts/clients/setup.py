@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Build the isolated client environments that the real-client tests run, each pinned and cached.
 
-One folder per client generation under ``.cache/clients`` (or ``HEADWATER_CLIENTS_DIR``). A stamp file inside each
-folder holds the recipe it was built from: an environment whose stamp equals its recipe is left alone, so a second run
+One folder per client generation under ``~/.cache/headwater/clients`` (or ``HEADWATER_CLIENTS_DIR``), outside the
+checkout, so that a fresh clone on the same machine finds them. A stamp file inside each folder holds the recipe it was built from: an environment whose stamp equals its recipe is left alone, so a second run
 takes well under a second. This file knows nothing of the server and of the tests; it needs only the standard library.
 
     python scripts/clients/setup.py              build all that are missing
@@ -22,7 +22,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 INSTALL_LIMIT_S = 1500  # the largest (libs) downloads about 1 GB; a stuck registry must not hang a test run for ever
 # git-lfs finds its own way (system package); everything else that a client test runs is named here with its version.
 TORCH = "torch==2.13.0"
@@ -58,8 +57,8 @@ RECIPES = (
             "hf_xet==1.8.0",
             "transformers==5.23.0",
             "datasets==5.2.0",
-            "sentence-transformers==info",
-            "gguf==info",
+            "sentence-transformers==6.2.0",
+            "gguf==0.19.0",
         ),
         first=(TORCH,),
     ),
@@ -69,7 +68,8 @@ RECIPES = (
 def clients_dir() -> Path:
     """Return the folder that holds all client environments."""
     named = os.environ.get("HEADWATER_CLIENTS_DIR")
-    return Path(named).resolve() if named else REPOSITORY / ".cache" / "clients"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(named).resolve() if named else home / "headwater" / "clients"
 
 
 def run(command: list[str], log: Path) -> None:
