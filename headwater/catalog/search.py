@@ -312,7 +312,7 @@ def _found(connection: Connection, asked: _Asked) -> Sequence[Row[int, Any]]:
     sort_cost = math.inf if start is None else asked.sort_cost(start)
     if asked.walk_steps * asked.step_cost < sort_cost:
         until = None
-        # Walking on to the end is not much worse than sorting: then it need not be tried first.
+        # Broken off only for something better: where sorting costs more than walking to the very end, it goes on.
         if start is not None and sort_cost < asked.total * STEP_COST:
             until = _place(connection, asked, int(asked.walk_steps * WALK_MARGIN) + WALK_STEPS_MIN)
         found = connection.execute(_statement(asked, None, until)).all()

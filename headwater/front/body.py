@@ -12,12 +12,13 @@ import re
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from itertools import pairwise
 from typing import IO, Any, Protocol
 
 from headwater.front.answer import Answer, Piece
-from headwater.ground.errors import Invalid, TooMuch, Unavailable
-from headwater.store import FileRun, Unreadable, unreadable
+from headwater.ground.errors import Invalid, TooMuch
+from headwater.store import FileRun, Unreadable, meaning, unreadable
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,6 +27,7 @@ Send = Callable[[Message], Coroutine[Any, Any, None]]
 STEP = 1 << 20  # 1 MiB: cheapest per byte; 4 MiB pieces cost twice as much (performance.md)
 CROWDED_STEP = 128 << 10  # when many transfers run at once, so that slow peers hold little memory
 CROWD = 48
+LINGER_BYTES = 32 << 20  # and no more than this of it: an endless body ends with the connection
 LINGER_S = 3.0  # after an early refusal the rest of a body is read: a reset would take the answer from the client
 SPOOL_MEMORY = 4 << 20  # a spooled body up to this size never touches the disk
 RANGES_MAX = 16  # parts of one multipart answer; more is an attack, not a client
@@ -99,10 +101,11 @@ class Incoming:
 
     async def forget(self) -> None:
         """Reads on for a while and drops it, so that a client that only sends can get to our answer."""
+        dropped = 0
         with contextlib.suppress(ClientGone, TimeoutError):
             async with asyncio.timeout(LINGER_S):
-                while not self.complete:
-                    await self.step()
+                while not self.complete and dropped < LINGER_BYTES:
+                    dropped += len(await self.step())
 
     async def whole(self, most: int, setting: str) -> bytes:
         self.refuse_over(most, setting)
@@ -144,7 +147,7 @@ class Incoming:
             file.seek(0)
         except OSError as error:
             file.close()
-            raise Unavailable("The disk is full or fails; nothing was stored.", status=507) from error
+            raise meaning(error, "taking the body") from error
         except BaseException:
             file.close()
             raise
@@ -177,23 +180,57 @@ async def begin(answer: Answer, traffic: Traffic) -> None:
     piece = pieces[at]
     loop = asyncio.get_running_loop()
     if isinstance(piece, FileRun):
-        stop = min(piece.start + traffic.step, piece.stop)
-        data = await loop.run_in_executor(traffic.pool, _read, FileRun(piece.path, piece.start, stop))
-        rest: list[Piece] = [FileRun(piece.path, stop, piece.stop)] if stop < piece.stop else []
+        # It stays open: from here on nobody can delete it under the client's hands.
+        reading = await loop.run_in_executor(traffic.pool, _Reading, piece)
+        pieces[at] = reading
+        answer.pieces = pieces
+        reading.ahead = await loop.run_in_executor(traffic.pool, reading.step, traffic.step)
     else:
         assert not isinstance(piece, bytes)
         steps = iter(piece)
         made = await loop.run_in_executor(traffic.waiting, _next, steps)
-        data, rest = made or b"", [steps]
-    answer.pieces = [*pieces[:at], data, *rest, *pieces[at + 1 :]]
+        answer.pieces = [*pieces[:at], made or b"", steps, *pieces[at + 1 :]]
 
 
-def _read(run: FileRun) -> bytes:
-    with _open_at(run) as file:
-        data = _read_on(file, run, len(run))
-        while len(data) < len(run):
-            data += _read_on(file, run, len(run) - len(data))
-    return data
+class _Reading:
+    """A run of a file, open. `ahead` was read and not yet sent."""
+
+    def __init__(self, run: FileRun) -> None:
+        self._run = run
+        self._at = run.start
+        self.ahead = b""
+        try:
+            self._file = run.path.open("rb", buffering=0)
+            self._file.seek(run.start)
+        except OSError as error:
+            raise unreadable(run.path, error) from error
+
+    @property
+    def left(self) -> int:
+        """Bytes not yet read."""
+        return self._run.stop - self._at
+
+    def step(self, most: int) -> bytes:
+        """The next bytes; b'' at the end."""
+        if self.ahead:
+            data, self.ahead = self.ahead, b""
+            return data
+        size = min(most, self.left)
+        try:
+            data = self._file.read(size)
+        except OSError as error:
+            raise unreadable(self._run.path, error) from error
+        if size and not data:
+            # a file shorter than its row: the connection breaks, so that no client takes it for whole
+            raise Unreadable(self._run.path, f"it ends before byte {self._run.stop}")
+        self._at += len(data)
+        return data
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(partial(self.step, STEP), b"")
+
+    def close(self) -> None:
+        self._file.close()
 
 
 async def send(
@@ -243,14 +280,13 @@ async def _send_piece(piece: Piece, send: Send, left: asyncio.Event, traffic: Tr
     loop = asyncio.get_running_loop()
     if isinstance(piece, bytes):
         await _send_step(piece, send, left, traffic, more=True)
-    elif isinstance(piece, FileRun):
-        file = await loop.run_in_executor(traffic.pool, _open_at, piece)
-        with file:
-            at = piece.start
-            while at < piece.stop:
-                size = min(traffic.step, piece.stop - at)
-                data = await loop.run_in_executor(traffic.pool, _read_on, file, piece, size)
-                at += len(data)
+    elif isinstance(piece, FileRun | _Reading):
+        reading = piece if isinstance(piece, _Reading) else await loop.run_in_executor(traffic.pool, _Reading, piece)
+        with contextlib.closing(reading):
+            if reading.ahead:
+                await _send_step(reading.step(0), send, left, traffic, more=True)
+            while reading.left:
+                data = await loop.run_in_executor(traffic.pool, reading.step, traffic.step)
                 await _send_step(data, send, left, traffic, more=True)
     else:
         steps = iter(piece)
@@ -260,26 +296,6 @@ async def _send_piece(piece: Piece, send: Send, left: asyncio.Event, traffic: Tr
 
 def _next(steps: Iterator[bytes]) -> bytes | None:
     return next(steps, None)
-
-
-def _open_at(run: FileRun) -> IO[bytes]:
-    try:
-        file = run.path.open("rb", buffering=0)
-        file.seek(run.start)
-    except OSError as error:
-        raise unreadable(run.path, error) from error
-    return file
-
-
-def _read_on(file: IO[bytes], run: FileRun, size: int) -> bytes:
-    try:
-        data = file.read(size)
-    except OSError as error:
-        raise unreadable(run.path, error) from error
-    if not data:
-        # a file shorter than its row: the connection breaks, so that no client takes it for whole
-        raise Unreadable(run.path, f"it ends before byte {run.stop}")
-    return data
 
 
 async def _send_step(data: bytes, send: Send, left: asyncio.Event, traffic: Traffic, *, more: bool) -> None:

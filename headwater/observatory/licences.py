@@ -6,7 +6,9 @@ the shipped one; the last row of a licence counts.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
@@ -40,7 +42,7 @@ class Licences:
     def load(cls, folder: Path) -> Licences:
         texts = [resources.files("headwater.observatory").joinpath("data/licence_families.csv").read_text("utf-8")]
         if folder.is_dir():
-            texts += [file.read_text("utf-8") for file in sorted(folder.glob(f"*{SUFFIX}"))]
+            texts += [file.read_bytes().decode(errors="replace") for file in sorted(folder.glob(f"*{SUFFIX}"))]
         found = {row.license: row for text in texts for row in read_licences(text)[0]}
         return cls(tuple(found.values()), _version(found.values()))
 
@@ -66,3 +68,12 @@ def read_licences(text: str) -> tuple[list[Licence], list[Fault]]:
         else:
             rows.append(Licence(name, family, int(rank) if rank else None))
     return rows, faults
+
+
+def write_licences(rows: Iterable[Licence]) -> str:
+    """The rows as a file that `read_licences` reads."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("license", "family", "rank"))
+    writer.writerows((row.license, row.family, "" if row.rank is None else row.rank) for row in rows)
+    return out.getvalue()

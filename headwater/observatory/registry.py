@@ -114,7 +114,7 @@ def _texts(folder: Path) -> Iterator[tuple[str, str]]:
         yield shipped.read_text("utf-8"), "headwater"
     if folder.is_dir():
         for file in sorted(folder.glob(f"*{SUFFIX}")):
-            yield file.read_text("utf-8"), file.name.removesuffix(SUFFIX)
+            yield file.read_bytes().decode(errors="replace"), file.name.removesuffix(SUFFIX)
 
 
 def read_rows(text: str, source: str) -> tuple[list[Row], list[Fault]]:

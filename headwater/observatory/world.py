@@ -163,10 +163,11 @@ class World:
         """The snapshots with rows of a table."""
         return [one for one in self.snapshots() if one.manifest.rows.get(table)]
 
-    def same_input(self, name: str, sha256: str) -> Snapshot | None:
-        """The snapshot that this very input was made into, by this version of the importers."""
+    def same_input(self, name: str, sha256: str, dated: str) -> Snapshot | None:
+        """The snapshot that this very input was made into, for the same date and by this version of the importers."""
         for one in self.snapshots():
-            if (one.name, one.manifest.sha256, one.manifest.version) == (name, sha256, IMPORTER_VERSION):
+            was = one.manifest
+            if (was.name, was.sha256, was.date, was.version) == (name, sha256, dated, IMPORTER_VERSION):
                 return one
         return None
 

@@ -295,12 +295,12 @@ class Git:
         table = dict(self.refs(repo_id))
         if not root.is_dir():
             raise RepoMissing(str(repo_id))  # else a ref of a deleted repo would make its folder anew
-        with disk_errors():
+        staged = self._incoming / self.stem()
+        with disk_errors(), _gone_if_left(staged):
             if new is None:
-                _delete_ref(root, ref, self._incoming / self.stem())
+                _delete_ref(root, ref, staged)
                 table.pop(ref, None)
             else:
-                staged = self._incoming / self.stem()
                 write_durably(staged, f"{new}\n".encode())
                 place = root / ref
                 self._make_folder(place.parent)
@@ -520,6 +520,15 @@ def _read_refs(root: Path) -> dict[str, str]:
     if broken:
         raise Corrupt(f"The ref {broken[0]} of repo {root.stem} is damaged; run `headwater verify`.")
     return table
+
+
+@contextlib.contextmanager
+def _gone_if_left(staged: Path) -> Iterator[None]:
+    """A staged file that was not renamed into its place must not fill a disk that is full already."""
+    try:
+        yield
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def _delete_ref(root: Path, ref: str, staged: Path) -> None:

@@ -180,14 +180,15 @@ class Holds:
     def hold_if_readable(self, actor: Actor, repo_id: int, names: Iterable[Sha256]) -> set[Sha256]:
         """Lets the repo hold those that the actor can read elsewhere anyway; returns the ones it now holds.
 
-        For the others the caller answers as if they did not exist: he must send the bytes (T17).
+        For the others the caller answers as if they did not exist: he must send the bytes (T17). So he must for one
+        that was found damaged: that heals it.
         """
         held: set[Sha256] = set()
         with self._db.write() as connection:
             for batch in _batches(names):
                 found = self._readable(connection, actor, batch)
                 self.hold_in(connection, repo_id, sorted(found))
-                rows = connection.execute(_SIZES, {"repo": repo_id, "names": batch})
+                rows = connection.execute(_SIZES.where(blob.c.state == "whole"), {"repo": repo_id, "names": batch})
                 held.update(Sha256(row.sha256) for row in rows)
         return held
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import Row, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from headwater.ground import events
@@ -156,13 +157,7 @@ class Store:
             row = connection.execute(_BY_SHA, {"sha256": sha256}).first()
         if row is None:
             return None
-        blob = Blob(
-            Sha256(row.sha256),
-            row.size,
-            None if row.recipe is None else tuple(recipe.decode(row.recipe)),
-            XetHash(row.xet_hash or row.sha256),
-            row.state == "damaged",
-        )
+        blob = _as_blob(row)
         with self._rows_lock:
             if age == self._forgotten:
                 self._rows[sha256] = blob
@@ -291,6 +286,17 @@ class Store:
         with self._rows_lock:
             self._rows.pop(sha256, None)
             self._forgotten += 1
+
+
+def _as_blob(row: Row[Any]) -> Blob:
+    damaged, terms = row.state == "damaged", None
+    if row.recipe is not None:
+        try:
+            terms = tuple(recipe.decode(row.recipe))
+        except Corrupt as error:
+            log.error("recipe damaged", sha256=row.sha256, why=error.text)
+            damaged = True
+    return Blob(Sha256(row.sha256), row.size, terms, XetHash(row.xet_hash or row.sha256), damaged)
 
 
 def _damaged(blob: Blob) -> Corrupt:

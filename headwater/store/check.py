@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from sqlalchemy import func, select, true
+from sqlalchemy import ColumnElement, func, literal, select, true
 
 from headwater.ground.errors import EntryMissing, HeadwaterError
 from headwater.ground.names import Sha256
@@ -73,14 +73,18 @@ def _names(store: Store, column: object, where: object) -> Iterator[str]:
 def _xorb(store: Store, xets: Xets, name: XetHash, *, read: bool) -> Iterator[Finding]:
     try:
         index = xets.index(name)
-        wrong = None if index is None else _wrong(store, index, read=read)
+        wrong = "its row can't be read" if index is None else _wrong(store, index, read=read)
     except HeadwaterError as error:
         wrong = error.text
-    xets.forget(name)
-    if wrong is None or xets.index(name) is None:
-        return  # or swept meanwhile
-    store.flag_xorb(name, wrong)
-    yield Finding("xorb", name, wrong)
+    # else it was swept meanwhile
+    if wrong is not None and _is_there(store, tables.xorb.c.hash == name, tables.xorb.c.state == "here"):
+        store.flag_xorb(name, wrong)
+        yield Finding("xorb", name, wrong)
+
+
+def _is_there(store: Store, *where: ColumnElement[bool]) -> bool:
+    with store.db.read() as connection:
+        return connection.execute(select(literal(1)).where(*where)).first() is not None
 
 
 def _wrong(store: Store, index: XorbIndex, *, read: bool) -> str | None:
@@ -114,7 +118,7 @@ def _blob(store: Store, sha256: Sha256, *, read: bool) -> Iterator[Finding]:
     except EntryMissing:
         return  # swept meanwhile
     except HeadwaterError as error:
-        if store.find(sha256) is not None:
+        if _is_there(store, tables.blob.c.sha256 == sha256):
             yield Finding("blob", sha256, error.text)
         return
     if not read and not blob.damaged:

@@ -40,6 +40,7 @@ FEED_BYTES = 128 << 10  # bounds what one step may unpack to (32 MiB) however we
 INDEXES_CACHED = 128  # at most 36 bytes for each of 8192 chunks: 38 MiB if all were full of the smallest chunks
 DEDUP_MODULUS = 1024  # a chunk whose hash is 0 modulo this may be asked for by clients (xet-core)
 DEDUP_XORBS_MAX = 256  # in one answer: 16 GiB of siblings, about 10 MB
+LENGTH_BYTES = 4  # of a chunk's length in the row of its xorb
 PSEUDO_SALT = b"headwater pseudo-xorb 1:"
 
 SourceKind = Literal["xorb", "piece"]
@@ -124,16 +125,15 @@ class Xets:
             if new:
                 self.store.objects.land(part, key)
             with self.store.db.write_soft() as connection:
-                row = insert(tables.xorb).values(
-                    hash=index.hash,
-                    raw_bytes=index.raw_bytes,
-                    hashes=index.hashes,
-                    lengths=index.lengths.astype("<u4").tobytes(),
-                    offered_ms=now,
-                )
-                connection.execute(
-                    row.on_conflict_do_update(index_elements=["hash"], set_={"offered_ms": now, "state": "here"})
-                )
+                told = {
+                    "raw_bytes": index.raw_bytes,
+                    "hashes": index.hashes,
+                    "lengths": index.lengths.astype("<u4").tobytes(),
+                    "offered_ms": now,
+                    "state": "here",
+                }
+                row = insert(tables.xorb).values(hash=index.hash, **told)
+                connection.execute(row.on_conflict_do_update(index_elements=["hash"], set_=told))
         return new
 
     def index(self, name: XetHash) -> XorbIndex | None:
@@ -148,7 +148,9 @@ class Xets:
             row = connection.execute(
                 select(tables.xorb).where(tables.xorb.c.hash == name, tables.xorb.c.state == "here")
             ).first()
-        if row is None:
+        count, rest = divmod(len(row.lengths), LENGTH_BYTES) if row is not None else (0, 0)
+        if row is None or rest or len(row.hashes) != count * hashes.HASH_BYTES:
+            # A row that makes no sense is none: `headwater verify` names it, and the xorb can be sent again.
             return None
         found = XorbIndex(name, row.hashes, np.frombuffer(row.lengths, "<u4"), row.raw_bytes)
         with self._lock:

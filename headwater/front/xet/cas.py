@@ -14,11 +14,13 @@ from headwater.front.answer import Answer, json
 from headwater.front.grants import Caller
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
-from headwater.ground.errors import EntryMissing, Forbidden, HeadwaterError, Invalid
+from headwater.ground.errors import EntryMissing, Forbidden, HeadwaterError, Invalid, TooMuch
 from headwater.ground.log import log
 from headwater.ground.names import Sha256
 from headwater.store import Blob, Source, XetHash, from_text
+from headwater.store.xorb import FOOTER_BYTES_MAX, SERIALISED_BYTES_MAX
 
+XORB_BODY_MAX = SERIALISED_BYTES_MAX + FOOTER_BYTES_MAX  # as clients before 1.1.10 send them, footer included
 HEARTBEAT_S = 15.0  # clients give up on a silent shard upload after 300 s
 DEDUP_EXPIRY_S = 21 * 86_400  # clients forget after three weeks; xorbs stay a week longer (setting xorb_keep_s)
 
@@ -52,7 +54,14 @@ class _XorbPut:
 
 def post_xorb(rooms: Rooms, request: Request) -> body.Sink:
     caller = grants.caller(rooms, request, "write")
-    return _XorbPut(rooms, caller.repo.id, _hash(request))
+    return _put(rooms, request, caller.repo.id)
+
+
+def _put(rooms: Rooms, request: Request, repo_id: int) -> body.Sink:
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared[:18]) > XORB_BODY_MAX:
+        raise TooMuch(f"xorb: {declared[:18]} bytes are more than the {XORB_BODY_MAX} that one may have")
+    return _XorbPut(rooms, repo_id, _hash(request))
 
 
 def head_xorb(rooms: Rooms, request: Request) -> Answer:
@@ -85,7 +94,7 @@ def put_xorb(rooms: Rooms, request: Request) -> body.Sink:
     name = _hash(request)
     if fields["xorb"] != name or not actor.can_write:
         raise Forbidden("This upload address is for another xorb, or its token may only read by now")
-    return _XorbPut(rooms, int(fields["repo"]), name)
+    return _put(rooms, request, int(fields["repo"]))
 
 
 def commit_grant(rooms: Rooms, request: Request) -> Answer:

@@ -4,7 +4,6 @@ Written for DuckDB, so that millions of rows pass without a loop in Python. An e
 does not fit is NULL, and the field's tests say so in the report.
 """
 
-# ruff: noqa: S608 - expressions are made of this package's own words and of quoted column names
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -196,7 +195,9 @@ class Fields:
         if not found:
             return None
         if len(found) == 1 or all(expr.type == found[0].type for expr in found):
-            return Expr(found[0].sql if len(found) == 1 else f"coalesce({', '.join(e.sql for e in found)})", found[0].type)
+            return Expr(
+                found[0].sql if len(found) == 1 else f"coalesce({', '.join(e.sql for e in found)})", found[0].type
+            )
         return Expr(f"coalesce({', '.join(f'cast({scalar_sql(e)} as varchar)' for e in found)})")
 
     def _scalar(self, *sources: str | Expr | None) -> str:

@@ -7,7 +7,7 @@ occur twice. Refuses to know any particular source.
 # ruff: noqa: S608 - the SQL put together here is this package's own; column names are quoted
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from headwater.ground.errors import HeadwaterError, Invalid
 from headwater.observatory.families import quoted
-from headwater.observatory.imports.fields import Expr, Fault, Fields, Value, name_sql
+from headwater.observatory.imports.fields import NOTHING, Fault, Fields, Value, name_sql
 from headwater.observatory.run import Engine, literal
 from headwater.observatory.schema import TABLES, UNREAD, VALUE_CHARS_MAX
 from headwater.observatory.world import Draft
@@ -84,14 +84,14 @@ class Job:
     def fill(
         self, table: str, values: Mapping[str, Value], relation: str = "", where: str = "true", shown: str = ""
     ) -> None:
-        """Writes a table and its account. `where`: which rows are meant for it; `shown`: the id that the account names."""
+        """Writes a table and its account. `where`: the rows meant for it; `shown`: the id that the account names."""
         relation = relation or self.relation
         self.progress.stage(f"{table}: checking rows")
         self.account(table, values, relation, where, shown)
         self.progress.stage(f"{table}: writing rows")
         kept = [where, *(f"({value.sql}) is not null" for value in values.values() if value.needed)]
         columns = ", ".join(
-            f"cast({values[column.name].sql if column.name in values else 'null'} as {column.type}) as {name_sql(column.name)}"
+            f"cast({values.get(column.name, NOTHING).sql} as {column.type}) as {name_sql(column.name)}"
             for column in TABLES[table].columns
         )
         assert not set(values) - set(TABLES[table].names), set(values) - set(TABLES[table].names)
@@ -124,7 +124,8 @@ class Job:
         self.refuse(
             f'select {quoted(table)} as "table", {ROW} as row, {given_sql("shown_id")} as id, '
             f"f.field, f.value, f.why, f.dropped from (select {ROW}, {shown or 'null::varchar'} as shown_id, "
-            f"unnest(list_filter([{cases}], lambda f: f is not null)) as f from {relation} where ({where}) and ({some}))"
+            f"unnest(list_filter([{cases}], lambda f: f is not null)) as f "
+            f"from {relation} where ({where}) and ({some}))"
         )
 
     def refuse(self, select: str) -> None:
@@ -178,15 +179,12 @@ def parquet_relation(engine: Engine, files: Sequence[Path]) -> str:
     return "raw"
 
 
-def newest_of(engine: Engine, relation: str, expr: Expr, to_time: Callable[[str, str], str]) -> datetime | None:
+def newest_of(
+    engine: Engine, relation: str, column: str, kind: str, to_time: Callable[[str, str], str]
+) -> datetime | None:
     """The newest time in a column that is not in the future."""
     now = datetime.now(UTC).replace(tzinfo=None)
-    sql = to_time(expr.sql, expr.type)
-    found = engine.value(f"select max(t) from (select {sql} as t from {relation}) where t <= ?", [now])
+    found = engine.value(
+        f"select max(t) from (select {to_time(column, kind)} as t from {relation}) where t <= ?", [now]
+    )
     return found if isinstance(found, datetime) else None
-
-
-def tables(names: Iterable[str]) -> list[str]:
-    """In the order of the schema."""
-    given = set(names)
-    return [name for name in TABLES if name in given]

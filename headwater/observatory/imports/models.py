@@ -35,7 +35,8 @@ def key_sql(fields: Fields, model_id: Value) -> str:
     named = f"'name:' || ({model_id.sql})"
     if stable is None:
         return named
-    return f"case when regexp_full_match(cast({stable.sql} as varchar), '{KEY_PATTERN}') then cast({stable.sql} as varchar) else {named} end"
+    raw = f"cast({stable.sql} as varchar)"
+    return f"case when regexp_full_match({raw}, '{KEY_PATTERN}') then {raw} else {named} end"
 
 
 def from_tags(tags: str, prefix: str) -> Expr:
@@ -95,7 +96,8 @@ def write_models(job: Job, values: Mapping[str, Value], bases: str | None, where
         job.engine.run(
             "create or replace temp table edge_raw as select child, child_key, declared_at, "
             f"{ROW}, b.base as base, b.base_key as base_key, b.relation as relation, position from "
-            f"(select {model_id.sql} as child, {key} as child_key, cast({declared} as timestamp) as declared_at, {ROW}, "
+            f"(select {model_id.sql} as child, {key} as child_key, "
+            f"cast({declared} as timestamp) as declared_at, {ROW}, "
             f"unnest(bases[1:{BASES_MAX}]) as b, generate_subscripts(bases[1:{BASES_MAX}], 1) as position from "
             f"(select *, {bases} as bases from {job.relation} where ({keep}) and ({model_id.sql}) is not null) "
             "where len(bases) > 0)"
@@ -114,7 +116,10 @@ def _losers(job: Job, values: Mapping[str, Value], key: str, where: str) -> str:
     job.progress.stage("model: looking for duplicates")
     engine.run("create or replace temp table loser (loser bigint, id varchar, why varchar)")
     stable = job.fields.column("_id") is not None
-    for name, why in (("id", "another row has the same id"), *((("key", "another row has the same _id"),) if stable else ())):
+    for name, why in (
+        ("id", "another row has the same id"),
+        *((("key", "another row has the same _id"),) if stable else ()),
+    ):
         # First by hashes, which are small; the few candidates are then looked at in full.
         engine.run(
             "insert into loser "
@@ -150,10 +155,14 @@ def write_edges(job: Job) -> None:
     job.account("edge", values, "edge_raw", "true", "child")
     job.progress.stage("edge: looking for circles")
     mark_circles(job)
-    values["cyclic"] = Value("hash(lower(child)) in (select node from circle) and hash(lower(base)) in (select node from circle)")
+    values["cyclic"] = Value("coalesce(lower(child) = lower(base) or c.component = b.component, false)")
     columns = ", ".join(f'cast({values[c.name].sql} as {c.type}) as "{c.name}"' for c in EDGE.columns)
     job.progress.stage("edge: writing rows")
-    job.write("edge", f"select {columns} from edge_raw where ({values['base'].sql}) is not null")
+    job.write(
+        "edge",
+        f"select {columns} from edge_raw left join circle c on hash(lower(child)) = c.node "
+        f"left join circle b on hash(lower(base)) = b.node where ({values['base'].sql}) is not null",
+    )
 
 
 def mark_circles(job: Job) -> None:
@@ -167,7 +176,7 @@ def mark_circles(job: Job) -> None:
         "create or replace temp table peeled as select distinct hash(lower(child)) as a, hash(lower(base)) as b "
         "from edge_raw where base is not null"
     )
-    engine.run("create or replace temp table circle as select a as node from peeled where a = b")
+    engine.run("create or replace temp table circle (node ubigint, component ubigint)")
     engine.run("delete from peeled where a = b")
     left = int(engine.value("select count(*) from peeled"))
     for _ in range(PEEL_ROUNDS_MAX):
@@ -179,13 +188,13 @@ def mark_circles(job: Job) -> None:
         if left in (0, before):
             break
     pairs = engine.rows("select a, b from peeled") if left else []
-    nodes = sorted(circular(pairs))
-    for start in range(0, len(nodes), 1000):
-        engine.run(f"insert into circle select unnest([{', '.join(map(str, nodes[start : start + 1000]))}]::ubigint[])")
+    found = sorted(circular(pairs).items())
+    for start in range(0, len(found), 1000):
+        engine.run(f"insert into circle values {', '.join(map(str, found[start : start + 1000]))}")
 
 
-def circular(pairs: Iterable[tuple[int, int]]) -> set[int]:
-    """The nodes that lie on a circle: strongly connected components of two or more (Tarjan 1972, without recursion)."""
+def circular(pairs: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """Node -> circle, for nodes on one: strongly connected components of two or more (Tarjan 1972, no recursion)."""
     following: dict[int, list[int]] = {}
     for start, stop in pairs:
         following.setdefault(start, []).append(stop)
@@ -193,11 +202,11 @@ def circular(pairs: Iterable[tuple[int, int]]) -> set[int]:
     low: dict[int, int] = {}
     trail: list[int] = []
     on_trail: set[int] = set()
-    found: set[int] = set()
-    for first in following:
+    found: dict[int, int] = {}
+    for first, steps in following.items():
         if first in order:
             continue
-        walk = [(first, iter(following[first]))]
+        walk = [(first, iter(steps))]
         order[first] = low[first] = len(order)
         trail.append(first)
         on_trail.add(first)
@@ -220,11 +229,11 @@ def circular(pairs: Iterable[tuple[int, int]]) -> set[int]:
     return found
 
 
-def _close(node: int, trail: list[int], on_trail: set[int], found: set[int]) -> None:
+def _close(node: int, trail: list[int], on_trail: set[int], found: dict[int, int]) -> None:
     """Takes the component that `node` began from the trail; one node alone is no circle."""
     component: set[int] = set()
     while node not in component:
         component.add(trail.pop())
     on_trail -= component
     if len(component) > 1:
-        found |= component
+        found.update(dict.fromkeys(component, node))

@@ -359,3 +359,13 @@ def test_a_row_that_was_read_before_it_was_forgotten_is_not_remembered_after(
     reader.join()
     with pytest.raises(HeadwaterError):
         cas.read(SHA256)
+
+
+def test_a_file_whose_recipe_cannot_be_read_is_healed_by_sending_it_again(cas: Cas) -> None:
+    cas.land(X)
+    cas.register(all_of(X))
+    cas.change(all_of(X).real_sha256, recipe=b"\x09")
+    with pytest.raises(Corrupt):
+        cas.read(all_of(X).real_sha256)
+    cas.register(all_of(X))
+    assert cas.read(all_of(X).real_sha256) == X.plain

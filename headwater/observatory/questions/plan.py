@@ -1,0 +1,159 @@
+"""What a question is, and what it makes of a scope: steps of SQL, one SELECT, and the shares to be checked.
+
+Knows no question. A question is a value: its name, its exact definition, what it needs, which choices it honours and
+a function from Scope to Plan. ask.py runs plans; the documentation is made from the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headwater.ground.errors import Invalid
+from headwater.observatory.choices import Choices
+from headwater.observatory.world import Snapshot
+
+UNMAPPED = "??"
+"""The group of what the registry does not know."""
+CLASSES = (UNMAPPED, "USER", "INT")
+"""Groups that are no country: none of them leads or follows."""
+
+# Of one kind of model that any listing has; kept in the order in which they are shown.
+POPULATION = ("population", "day", "head", "window", "age_days_max", "as_of", "modality", "exclude", "account",
+              "country", "family", "id", "licence", "downloads_min", "likes_min", "known", "part")  # fmt: skip
+EDGES = ("population", "relation", "exclude", "account", "modality", "age_days_max", "as_of", "since", "until", "known")
+"""Choices that a question over models, or over edges, honours because the population does (population.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One named part of a query; later parts may use it by its name."""
+
+    name: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share whose evidence is asked for: weights per group and author.
+
+    `units` is a step with one row per (group, author, ...), and these columns: `group`, `author`, `weight`; `most` is
+    the largest weight of one model in the row and `most_id` its id.
+    """
+
+    of: str
+    units: str
+    group: str
+    weight: str
+    most: str
+    most_id: str
+    rows: str
+    classes: tuple[str, ...] = CLASSES
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`select` reads the steps; `order` and `top` apply unless the choices say otherwise."""
+
+    steps: tuple[Step, ...]
+    select: str
+    order: str
+    top: int | None = None
+    shares: tuple[Share, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a question is asked about: one snapshot with its choices, and what else may be known."""
+
+    choices: Choices
+    snapshot: Snapshot
+    known: tuple[Snapshot, ...]
+    look: Callable[[str], pa.Table]
+    """Runs a small SELECT beforehand: for bounds that the SQL must name."""
+
+    @property
+    def as_of(self) -> datetime:
+        """The moment from which ages are counted: a list of a day is as old as that day's last moment."""
+        if self.choices.as_of:
+            return self.choices.as_of
+        if self.choices.day:
+            return datetime(self.choices.day.year, self.choices.day.month, self.choices.day.day) + timedelta(days=1)  # noqa: DTZ001 - all times of the Observatory are naive UTC
+        return self.snapshot.at
+
+    def has(self, need: str) -> bool:
+        return has(self.snapshot, need)
+
+    def by(self, allowed: Sequence[str]) -> str:
+        """The `by` chosen, or the first that the question can do."""
+        chosen = self.choices.by or allowed[0]
+        if chosen not in allowed:
+            raise Invalid(f"by: {chosen[:40]!r} is not one of {', '.join(allowed)}")
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`needs`: tables and columns (`edge`, `model.created_at`, `models.likes`) without which there is no answer;
+    `wants`: those without which some columns are empty. `columns`: what each column of the answer means."""
+
+    name: str
+    group: str
+    title: str
+    definition: str
+    source: str
+    needs: tuple[str, ...]
+    honours: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    build: Callable[[Scope], Plan]
+    wants: tuple[str, ...] = ()
+    suits: tuple[str, ...] = ()
+    chart: str = "bar"
+    by: tuple[str, ...] = ()
+    paged: bool = False
+    """Shown by the web pages: answers in less than a second from what is cached."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Every choice that it honours, in the order of Choices."""
+        return tuple(name for name in Choices.__struct_fields__ if name in (*self.honours, "sort", "top"))
+
+
+def has(snapshot: Snapshot, need: str) -> bool:
+    """Whether a snapshot has a table (`edge`) or a column with any value (`model.created_at`).
+
+    `models` is any table that names models with counts: model, rank, count or event_day.
+    """
+    table, _, column = need.partition(".")
+    if table == "models":
+        return any(_has_one(snapshot, kind, column) for kind in ("model", "rank", "count", "event_day"))
+    return _has_one(snapshot, table, column)
+
+
+def _has_one(snapshot: Snapshot, table: str, column: str) -> bool:
+    path = snapshot.table_path(table)
+    if path is None or not snapshot.manifest.rows.get(table):
+        return False
+    return not column or column in filled(path)
+
+
+@lru_cache(maxsize=2_000)  # snapshots never change; one entry is a few hundred bytes
+def filled(path: Path) -> frozenset[str]:
+    """The columns of a Parquet file that are not NULL in every row, by the file's own statistics."""
+    with pq.ParquetFile(path) as file:
+        meta = file.metadata
+        found: set[str] = set()
+        for group in range(meta.num_row_groups):
+            for at in range(meta.num_columns):
+                column = meta.row_group(group).column(at)
+                stats = column.statistics
+                if stats is None or not stats.has_null_count or stats.null_count < column.num_values:
+                    found.add(column.path_in_schema.split(".", 1)[0])
+        return frozenset(found)

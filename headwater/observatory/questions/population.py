@@ -1,0 +1,329 @@
+"""Which models a question is about: the steps that choices become, the same for every question.
+
+`models` makes the step `m` (one row per model, only the columns asked for), `edges` the step `e` (one row per declared
+base), `roots` the steps `par` and `root`. A population comes from whatever the snapshot keeps: a listing, a list of a
+day, a series of counts, own events. Refuses to know what is done with them.
+"""
+
+# ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose goes in as quoted literals
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
+
+from headwater.ground.errors import Invalid
+from headwater.observatory import series
+from headwater.observatory.choices import UNTAGGED
+from headwater.observatory.families import quoted
+from headwater.observatory.questions.plan import Question, Scope, Step, has
+from headwater.observatory.roots import walk
+from headwater.observatory.schema import MODEL
+from headwater.observatory.world import Snapshot
+
+TEST_AUTHORS = "(^|-)(internal-)?testing$|^testing-"
+"""Accounts that hold models for tests only, by their names; beside those that the registry types `test`."""
+TEST_NAMES = "tiny-random"
+UNTYPED = "untyped"
+EVENT_WINDOW_DAYS = 30  # what the Hub's own `downloads` covers
+
+_DRAWN = {
+    "rank": ("downloads_30d", "likes", "trending", "pipeline_tag", "library", "created_at"),
+    "count": ("downloads_30d", "downloads_all", "likes", "trending", "removed"),
+    "event_day": (),
+}
+_FACTS = ("created_at", "pipeline_tag", "library", "license", "license_name", "parameters", "architecture",
+          "quantization")  # fmt: skip
+"""What may be learnt of a model from another snapshot; counts never are."""
+_OF_MODELS = ("head", "modality", "age_days_max", "family", "licence", "downloads_min", "likes_min")
+_CLASSES_OF_MODELS = frozenset({"removed", "private", "restricted"})
+
+
+def owner(expression: str) -> str:
+    """The owner in an id; a name without one is its own owner."""
+    return f"split_part({expression}, '/', 1)"
+
+
+def listed(items: Iterable[str]) -> str:
+    """Texts as the inside of an SQL `in (...)`."""
+    return ", ".join(quoted(item) for item in items)
+
+
+def day_sql(value: date) -> str:
+    return f"date '{value.isoformat()}'"
+
+
+def moment_sql(value: datetime) -> str:
+    return f"timestamp '{value.isoformat(sep=' ')}'"
+
+
+def here(scope: Scope) -> str:
+    """The condition that a row is of the population's snapshot."""
+    return f"snapshot = {quoted(scope.snapshot.id)}"
+
+
+def kind(scope: Scope) -> str:
+    """The table that names the population's models: model, rank, count or event_day."""
+    order = ("rank", "count", "event_day") if scope.choices.day else ("model", "rank", "count", "event_day")
+    for table in order:
+        if scope.has(table):
+            return table
+    what = "keeps no days" if scope.choices.day else "lists no models"
+    raise Invalid(f"snapshot {scope.snapshot.id}: {what}; choose another population")
+
+
+def knows(scope: Scope, column: str) -> bool:
+    """Whether a column of MODEL, or `d` or `young`, has any value in this population."""
+    if column == "d":
+        return _weight_known(scope)
+    if column == "young":
+        column = "created_at"
+    table = kind(scope)
+    if column in ("id", "author") or scope.has(f"{table}.{column}"):
+        return True
+    return table != "model" and column in _FACTS and any(has(one, f"model.{column}") for one in _telling(scope))
+
+
+def missing(question: Question, scope: Scope) -> list[str]:
+    """What the question needs and this snapshot does not have."""
+    lacking = []
+    for need in question.needs:
+        table, _, column = need.partition(".")
+        if table != "models":
+            there = scope.has(need)
+        elif any(scope.has(one) for one in ("model", "rank", "count", "event_day")):
+            there = not column or knows(scope, column)
+        else:
+            there = False
+        if not there:
+            lacking.append(_weight_name(scope) if need == "models.d" else need)
+    return lacking
+
+
+def models(scope: Scope, *columns: str) -> tuple[Step, ...]:
+    """The steps up to `m`: id, author and `columns` (of MODEL; `d` downloads by the window; `young`; `licence`).
+
+    A column that the population does not know is NULL.
+    """
+    chosen = ", ".join(dict.fromkeys(("id", "author", *columns)))
+    source = _source(scope, {*columns, *_filtering(scope)})
+    if scope.choices.head:
+        source = f"select * from ({source}) qualify {_first(scope, 'd')} or {_first(scope, 'likes')}"
+    conditions = _conditions(scope)
+    steps: list[Step] = []
+    if "series" in scope.choices.exclude:
+        steps += [Step("listed", _source(scope, {"created_at"})), *series.steps("listed", _bases(scope))]
+        conditions.append("id not in (select id from series where place > 1)")
+    where = f" where {' and '.join(conditions)}" if conditions else ""
+    return (*steps, Step("m", f"select {chosen} from ({source}) p{where}"))
+
+
+def edges(scope: Scope) -> tuple[Step, ...]:
+    """The steps up to `e`: id, author, base, relation, position, declared_at; the children are the population."""
+    choices = scope.choices
+    conditions = [here(scope), "source = 'declared'", *_of_accounts(scope, "author")]
+    if choices.id:
+        conditions.append(f"id in ({listed(choices.id)})")
+    if choices.relation:
+        conditions.append(f"relation in ({listed(choices.relation)})")
+    if choices.since:
+        conditions.append(f"declared_at >= {day_sql(choices.since)}")
+    if choices.until:
+        conditions.append(f"declared_at < {day_sql(choices.until)}")
+    steps: tuple[Step, ...] = ()
+    if any(getattr(choices, name) for name in _OF_MODELS) or _CLASSES_OF_MODELS & set(choices.exclude):
+        steps = models(scope)
+        conditions.append("id in (select id from m)")
+    elif "series" in choices.exclude:
+        steps = (Step("listed", f"select child as id, {owner('child')} as author, min(declared_at) as created_at "
+                      f"from edge where {here(scope)} group by child"), *series.steps("listed", _bases(scope)))  # fmt: skip
+        conditions.append("id not in (select id from series where place > 1)")
+    e = (
+        f"select * from (select snapshot, source, child as id, {owner('child')} as author, base, "
+        f"coalesce(relation, '{UNTYPED}') as relation, position, declared_at from edge) where {' and '.join(conditions)}"
+    )
+    return (*steps, Step("e", f"select id, author, base, relation, position, declared_at from ({e})"))
+
+
+def roots(scope: Scope) -> tuple[Step, Step, Step]:
+    """The steps `known_edge`, `par` and `root`: every model that declares a base, with the root of its chain.
+
+    The walk goes over all edges of the snapshot: exclusions say which models count, not which bases they have.
+    """
+    kinds = "('declared', 'discovered')" if scope.choices.attribution == "discovered" else "('declared')"
+    rule = "source = 'discovered' desc" if scope.choices.attribution == "discovered" else "position"
+    every = (
+        f"select child as id, base, row_number() over (partition by child order by {rule}, base) as position "
+        f"from edge where {here(scope)} and source in {kinds}"
+    )
+    if scope.choices.attribution != "discovered":
+        every = f"select child as id, base, position from edge where {here(scope)} and source in {kinds}"
+    parent = "first" if scope.choices.attribution == "discovered" else scope.choices.parent
+    return (Step("known_edge", every), *walk("known_edge", parent, scope.choices.steps))
+
+
+def family_countries() -> Step:
+    """`family_country`: the country of a family whose owners all are of one."""
+    return Step(
+        "family_country",
+        "select f.family, min(a.country) as country from family_owner f join accounts a on a.account = f.account "
+        "group by f.family having count(distinct a.country) = 1",
+    )
+
+
+def fact_condition(scope: Scope) -> str:
+    """The condition that a row of `model` is of a snapshot that may tell facts."""
+    return f"snapshot in ({listed(one.id for one in _telling(scope))})"
+
+
+def _telling(scope: Scope) -> tuple[Snapshot, ...]:
+    own = (scope.snapshot,) if scope.has("model") else ()
+    return (*own, *(one for one in scope.known if one.id != scope.snapshot.id))
+
+
+def _weight_name(scope: Scope) -> str:
+    if scope.choices.window_days:
+        return "count.downloads_all or event_day (rolling counts can't be added up to a window)"
+    return f"models.{'downloads_all' if scope.choices.window == 'all' else 'downloads_30d'}"
+
+
+def _weight_known(scope: Scope) -> bool:
+    if scope.choices.window_days:
+        return scope.has("event_day") or scope.has("count.downloads_all")
+    table = kind(scope)
+    return table == "event_day" or scope.has(
+        f"{table}.{'downloads_all' if scope.choices.window == 'all' else 'downloads_30d'}"
+    )
+
+
+def _filtering(scope: Scope) -> set[str]:
+    """The columns that the choices look at."""
+    choices = scope.choices
+    used: set[str] = set()
+    if choices.head or choices.downloads_min is not None or choices.likes_min is not None:
+        used |= {"d", "likes"}
+    if choices.age_days_max or choices.since or choices.until:
+        used.add("created_at")
+    if choices.modality:
+        used.add("pipeline_tag")
+    if choices.licence:
+        used.add("licence")
+    for name, column in (("removed", "removed"), ("private", "private"), ("restricted", "gated")):
+        if name in choices.exclude:
+            used.add(column)
+    return used
+
+
+def _conditions(scope: Scope) -> list[str]:
+    choices = scope.choices
+    found = _of_accounts(scope, "author")
+    if choices.id:
+        found.append(f"id in ({listed(choices.id)})")
+    if choices.age_days_max:
+        found.append(f"created_at > {moment_sql(scope.as_of - timedelta(days=choices.age_days_max))}")
+    if choices.since:
+        found.append(f"created_at >= {day_sql(choices.since)}")
+    if choices.until:
+        found.append(f"created_at < {day_sql(choices.until)}")
+    if choices.modality:
+        found.append(f"coalesce(pipeline_tag, '{UNTAGGED}') in ({listed(choices.tags)})")
+    if choices.family:
+        found.append(f"coalesce(family_of(id), 'other') in ({listed(choices.family)})")
+    if choices.licence:
+        found.append(f"licence in ({listed(choices.licence)})")
+    if choices.downloads_min is not None or choices.likes_min is not None:
+        bounds = (("d", choices.downloads_min), ("likes", choices.likes_min))
+        found.append("(" + " or ".join(f"{name} >= {int(low)}" for name, low in bounds if low is not None) + ")")
+    if "removed" in choices.exclude:
+        found.append("removed is not true")
+    if "private" in choices.exclude:
+        found.append("private is not true")
+    if "restricted" in choices.exclude:
+        found.append("coalesce(gated, 'no') = 'no'")
+    return found
+
+
+def _of_accounts(scope: Scope, author: str) -> list[str]:
+    """Conditions on accounts and names, which edges and models share; the id's column is `id`."""
+    choices = scope.choices
+    found = []
+    if choices.account:
+        names = listed(choices.account)
+        found.append(
+            f"({author} in ({names}) or {author} in (select account from accounts where organisation in ({names})))"
+        )
+    if choices.country:
+        found.append(f"{author} in (select account from accounts where country in ({listed(choices.country)}))")
+    if choices.excluded_accounts:
+        found.append(f"{author} not in ({listed(choices.excluded_accounts)})")
+    if choices.excluded_ids:
+        found.append(f"id not in ({listed(choices.excluded_ids)})")
+    if "mirrors" in choices.exclude:
+        found.append(f"{author} not in (select account from accounts where type = 'mirror')")
+    if "tests" in choices.exclude:
+        found.append(f"{author} not in (select account from accounts where type = 'test')")
+        found.append(f"not regexp_matches(lower({author}), {quoted(TEST_AUTHORS)})")
+        found.append(f"not contains(lower(id), '{TEST_NAMES}')")
+    return found
+
+
+def _bases(scope: Scope) -> str:
+    return f"select child as id, min(base) as base from edge where {here(scope)} group by child"
+
+
+def _first(scope: Scope, column: str) -> str:
+    return f"row_number() over (order by {column} desc nulls last, id) <= {int(scope.choices.head or 0)}"
+
+
+def _source(scope: Scope, columns: set[str]) -> str:
+    """A SELECT of id, author and `columns` of every model of the snapshot."""
+    table = kind(scope)
+    if table == "model":
+        shown = [f"{_expression(scope, column)} as {column}" for column in sorted(columns)]
+        return f"select {', '.join(('id', 'author', *shown))} from model{_windowed(scope, columns)} where {here(scope)}"
+    drawn, facts = _drawn(scope, table), sorted(set(_FACTS) & _plain(columns) - set(_DRAWN[table]))
+    shown = [f"{_drawn_expression(scope, table, column)} as {column}" for column in sorted(columns)]
+    join = ""
+    if facts or (table == "rank" and "created_at" in _plain(columns)):
+        facts = sorted({*facts, *({"created_at"} & _plain(columns))})
+        told = ", ".join(f"arg_max({one}, snapshot) as {one}" for one in facts)
+        join = (
+            f" left join (select id, {told} from model where {fact_condition(scope)} and id in "
+            f"(select id from {table} where {here(scope)}) group by id) fact using (id)"
+        )
+    return f"select id, {owner('id')} as author{''.join(', ' + one for one in shown)} from ({drawn}) drawn{join}" + (
+        _windowed(scope, columns)
+    )
+
+
+def _plain(columns: set[str]) -> set[str]:
+    """The columns of MODEL behind the columns of a step."""
+    behind = {"young": {"created_at"}, "licence": {"license", "license_name"}, "d": set()}
+    return {one for column in columns for one in behind.get(column, {column})}
+
+
+def _expression(scope: Scope, column: str) -> str:
+    """A column of the step `m` in terms of the table model."""
+    if column == "d":
+        if scope.choices.window_days:
+            return "windowed.downloads"
+        return "downloads_all" if scope.choices.window == "all" else "downloads_30d"
+    if column == "young":
+        return f"created_at > {moment_sql(scope.as_of - timedelta(days=scope.choices.young_days))}"
+    if column == "licence":
+        return "coalesce(license, license_name)"
+    return f'"{column}"'
+
+
+def _drawn_expression(scope: Scope, table: str, column: str) -> str:
+    """The same in terms of `drawn`, with facts of other snapshots where the table has none."""
+    needed = _plain({column})
+    if column == "d" or needed <= set(_DRAWN[table]) - {"created_at"}:
+        if table == "event_day" and column == "d":
+            return "windowed.downloads" if scope.choices.window_days else "drawn.downloads"
+        return _expression(scope, column)
+    if needed <= set(_FACTS):
+        if "created_at" in needed and table == "rank":
+            return _expression(scope, column).replace("created_at", "coalesce(fact.created_at, drawn.created_at)", 1) \
+                if column != "created_at" else "coalesce(drawn.created_at, fact.created_at)"
+        return _expression(scope, column)
+    return f"null::{MODEL.type_of(column)}"
