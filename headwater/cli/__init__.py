@@ -47,3 +47,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:
+        # a folder that can't be read or written: what the system says is all that there is to say
+        click.echo(f"headwater: {error}", err=True)
+        sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from headwater.ground.settings import Settings, from_environment
 _data_option = click.option("--data", type=click.Path(file_okay=False), help="The hub's data folder.")
 _json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 READ_STEP = 1 << 20
+NOTES = ".cache/huggingface/download"  # in a folder made with --local-dir: what the client downloaded, and when
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @contextmanager
@@ -173,16 +176,18 @@ def verify_download(folder: Path, as_json: bool) -> None:
 
 
 def _expected(folder: Path) -> Iterator[tuple[Path, str]]:
-    for blobs in sorted(folder.rglob("blobs")):
-        for path in sorted(blobs.iterdir()):
-            if path.is_file() and len(path.name) in (40, 64):
-                yield path, path.name
-    for note in sorted(folder.rglob(".cache/huggingface/download/**/*.metadata")):
-        lines = note.read_text().splitlines()
-        root = Path(str(note).split("/.cache/huggingface/download/")[0])
-        path = root / str(note).split("/.cache/huggingface/download/")[1].removesuffix(".metadata")
-        if len(lines) >= 2 and len(lines[1]) in (40, 64):
-            yield path, lines[1]
+    """Files, with the hash that a blob's name or the client's note says; a link of a snapshot stands for its blob."""
+    blobs = {path.resolve() for path in folder.rglob("*") if path.is_symlink() or path.parent.name == "blobs"}
+    for blob in sorted(blobs):
+        if blob.parent.name == "blobs" and _HASH.fullmatch(blob.name):
+            yield blob, blob.name
+    for notes in sorted(folder.rglob(NOTES)):
+        root = notes.parents[len(Path(NOTES).parts) - 1]
+        for note in sorted(notes.rglob("*.metadata")):
+            # three lines: commit, ETag, time
+            lines = note.read_text(errors="replace").splitlines()
+            if len(lines) >= 2 and _HASH.fullmatch(lines[1]):
+                yield root / str(note.relative_to(notes)).removesuffix(".metadata"), lines[1]
 
 
 def _hash_of(path: Path, length: int) -> str:

@@ -184,7 +184,8 @@ async def begin(answer: Answer, traffic: Traffic) -> None:
         reading = await loop.run_in_executor(traffic.pool, _Reading, piece)
         pieces[at] = reading
         answer.pieces = pieces
-        reading.ahead = await loop.run_in_executor(traffic.pool, reading.step, traffic.step)
+        # A small step: many may begin at once, before any of them is counted.
+        reading.ahead = await loop.run_in_executor(traffic.pool, reading.step, CROWDED_STEP)
     else:
         assert not isinstance(piece, bytes)
         steps = iter(piece)

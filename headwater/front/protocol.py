@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from headwater.ground.settings import Settings
 
 HEADERS_MAX = 100  # browsers send about 20, the clients about 12
+LINGER_S = 2.0  # what a refused client still sends is read and dropped: a reset would take the answer from it
 
 
 def limited(settings: Settings) -> type[Connection]:
@@ -34,6 +35,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         if len(self.connections) > self.settings.connections_max:
             self._refuse(503, "Service Unavailable", "Too many connections", "Retry-After: 5\r\n")
+            transport.close()
         else:
             self._await_headers()
 
@@ -78,11 +80,23 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_headers = False
         self._stop_timer()
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            self._refuse(505, "HTTP Version Not Supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here")
+            raise _Refused
+        if version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
+            # RFC 9112, 6.1: faulty framing, which a proxy in front may read otherwise
+            self._refuse(400, "Bad Request", "HTTP/1.0 has no Transfer-Encoding")
+            raise _Refused
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
         if not self._refused:
-            super().send_400_response(msg)
+            cycle: RequestResponseCycle | None = self.cycle
+            if cycle is not None and cycle.response_started and not cycle.response_complete:
+                self.transport.abort()  # the same
+            else:
+                super().send_400_response(msg)
 
     def _between_requests(self) -> bool:
         # uvicorn's cycle is None until the first request, whatever its annotation says
@@ -115,6 +129,10 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: int, reason: str, words: str, extra: str = "") -> None:
         self._refused = True
         self._stop_timer()
+        if not self._between_requests():
+            # An earlier answer is on its way: nothing may get into its bytes.
+            self.transport.abort()
+            return
         body = words.encode()
         head = (
             f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
@@ -122,7 +140,8 @@ class Connection(HttpToolsProtocol):
         )
         if not self.transport.is_closing():
             self.transport.write(head.encode() + body)
-            self.transport.close()
+            self.transport.write_eof()
+            self._timer = self.loop.call_later(LINGER_S, self.transport.close)
 
 
 class _Refused(Exception):

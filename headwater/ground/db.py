@@ -24,6 +24,7 @@ metadata = MetaData()
 """All tables of all rooms; each room declares its own in its `tables.py`."""
 
 READERS_MAX = 64  # one per worker thread, with room for background threads
+MAPPED_BYTES_MAX = 256 << 20  # read through the page cache: a quarter off lists with many rows
 CACHE_PAGES_KIB = 16_384  # of page cache per connection: the index pages of a large hub's hot lists
 
 
@@ -112,6 +113,7 @@ def _engine(path: Path, synchronous: str, busy_wait_s: float, begin: str) -> Eng
             f"synchronous={synchronous}",
             "foreign_keys=ON",
             f"cache_size=-{CACHE_PAGES_KIB}",
+            f"mmap_size={MAPPED_BYTES_MAX}",
             "temp_store=MEMORY",
             "trusted_schema=OFF",
         ):

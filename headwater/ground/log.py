@@ -48,22 +48,20 @@ def _redact_all(_logger: object, _method: str, line: MutableMapping[str, Any]) -
     return line
 
 
-class _Unfailing:
-    """A stream whose failures are nobody's business: a log on a full disk must not turn an answer into another."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+class _Stderr:
+    """Standard error as it is at the time, never failing: a log on a full disk must not turn an answer into another."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text)
+            sys.stderr.write(text)
 
     def flush(self) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._stream.flush()
+            sys.stderr.flush()
 
 
 def configure(level: str, as_json: bool) -> None:
+    """Which lines are written from now on, and how; without a call, those of every command but `serve`."""
     renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
@@ -76,9 +74,10 @@ def configure(level: str, as_json: bool) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Unfailing(sys.stderr))),
-        cache_logger_on_first_use=True,
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Stderr())),
     )
 
 
+# From the first line on: stdout belongs to what commands print, and no line goes out unredacted.
+configure("info", as_json=False)
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

@@ -27,6 +27,9 @@ import pyarrow as pa
 from msgspec import Meta
 
 from headwater.ground.errors import Corrupt, EntryMissing, HeadwaterError, Invalid
+from headwater.observatory.ask import VERSION as ASK_VERSION
+from headwater.observatory.ask import ask as ask_one
+from headwater.observatory.choices import Choices
 from headwater.observatory.families import quoted
 from headwater.observatory.run import Reader
 from headwater.observatory.schema import REFERENCE, TABLES
@@ -190,6 +193,16 @@ def parse(raw: bytes) -> Claim:
     return claim
 
 
+class Origin(Protocol):
+    """A snapshot behind an answer: its population, or one that told facts."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def role(self) -> str: ...
+
+
 class Answered(Protocol):
     """What a rule needs of a question's answer."""
 
@@ -200,16 +213,25 @@ class Answered(Protocol):
     def sql(self) -> str: ...
 
     @property
-    def snapshots(self) -> Sequence[str]: ...
+    def snapshots(self) -> Sequence[Origin]: ...
 
 
 Ask = Callable[[World, str, dict[str, Word]], Answered]
 """Asks a question by name; the choices are those of the case."""
 
 
-def check(world: World, claim: Claim, ask: Ask | None = None) -> ClaimResult:
-    """Computes the verdict, or takes it from the cache if neither claim nor data nor registry changed."""
-    kept = _cache_file(world, claim)
+def ask_question(world: World, name: str, choices: dict[str, Word]) -> Answered:
+    """The question's answer, with the choices as a claim writes them."""
+    pairs = [(key, said(value) if not isinstance(value, list) else ",".join(value)) for key, value in choices.items()]
+    return ask_one(world, name, Choices.parse(pairs))
+
+
+def check(world: World, claim: Claim, ask: Ask = ask_question, state: bytes | None = None) -> ClaimResult:
+    """Computes the verdict, or takes it from the cache if neither claim nor data nor registry changed.
+
+    state: `state_of(world)`, for who checks many.
+    """
+    kept = _cache_file(world, claim, state or state_of(world))
     try:
         if kept.stat().st_size <= CACHE_BYTES_MAX:
             return msgspec.json.decode(kept.read_bytes(), type=ClaimResult)
@@ -226,10 +248,11 @@ def check(world: World, claim: Claim, ask: Ask | None = None) -> ClaimResult:
     return result
 
 
-def check_all(world: World, ask: Ask | None = None) -> tuple[list[ClaimResult], tuple[Unreadable, ...]]:
+def check_all(world: World, ask: Ask = ask_question) -> tuple[list[ClaimResult], tuple[Unreadable, ...]]:
     """Every claim with its verdict, and the files that could not be taken."""
     loaded = Claims.load(world)
-    return [check(world, claim, ask) for claim in loaded.claims], loaded.unreadable
+    state = state_of(world)
+    return [check(world, claim, ask, state) for claim in loaded.claims], loaded.unreadable
 
 
 def judge(claim: Claim, unmet: Sequence[str], cases: tuple[CaseResult, ...]) -> ClaimResult:
@@ -267,17 +290,15 @@ def said(value: Word) -> str:
     return str(value).lower() if isinstance(value, bool) else (str(value) or "none")
 
 
-def _case(world: World, claim: Claim, case: Case, ask: Ask | None) -> CaseResult:
+def _case(world: World, claim: Claim, case: Case, ask: Ask) -> CaseResult:
     stated: dict[str, Word] = {**case.choices, **case.values}
     snapshots: list[Snapshot] = []
     ids: tuple[str, ...] = case.snapshots
     sql = ""
     try:
         if claim.question:
-            if ask is None:
-                raise Invalid("questions can't be asked here")
             answer = ask(world, claim.question, dict(case.choices))
-            sql, body, ids = answer.sql, rows_sql(answer.table), tuple(answer.snapshots)
+            sql, body, ids = answer.sql, rows_sql(answer.table), tuple(one.id for one in answer.snapshots if one.role == "population")
         else:
             snapshots = [one for name in case.snapshots for one in _named(world, name)]
             ids = tuple(one.id for one in snapshots)
@@ -353,7 +374,8 @@ def figure(value: Any) -> Figure:
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float | Decimal):
-        return round(float(value), 4)
+        made = round(float(value), 4)
+        return int(made) if made.is_integer() else made
     text = ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
     return text if len(text) <= TEXT_CHARS_MAX else text[: TEXT_CHARS_MAX - 1] + "…"
 
@@ -388,19 +410,17 @@ def _named(world: World, name: str) -> list[Snapshot]:
     return list(newest.values())
 
 
-def _cache_file(world: World, claim: Claim) -> Path:
-    snapshots: list[Snapshot] = world.snapshots()
-    key = msgspec.json.encode(
-        [
-            VERSION,
-            claim,
-            [(one.id, one.manifest.sha256, one.manifest.version) for one in snapshots],
-            world.registry().version,
-            world.licences().version,
-            sorted((*TABLES, *REFERENCE)),
-        ]
+def state_of(world: World) -> bytes:
+    """All of the world that a verdict may hang on."""
+    data = [(one.id, one.manifest.sha256, one.manifest.version) for one in world.snapshots()]
+    return msgspec.json.encode(
+        [VERSION, ASK_VERSION, data, world.registry().version, world.licences().version, sorted((*TABLES, *REFERENCE))]
     )
-    return world.cache / "claims" / f"{claim.id}-{hashlib.sha256(key).hexdigest()[:24]}.json"
+
+
+def _cache_file(world: World, claim: Claim, state: bytes) -> Path:
+    key = hashlib.sha256(state + msgspec.json.encode(claim)).hexdigest()[:24]
+    return world.cache / "claims" / f"{claim.id}-{key}.json"
 
 
 def _shipped() -> list[tuple[str, bytes]]:

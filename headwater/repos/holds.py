@@ -144,6 +144,12 @@ class Holds:
                 found.update((Sha256(row.sha256), row.size) for row in rows)
         return found
 
+    def shown(self, repo_id: int, name: Sha256) -> int | None:
+        """The size of a blob that some commit of the repo names. Pending ones are nobody's to read yet: None."""
+        with self._db.read() as connection:
+            rows = connection.execute(_SIZES.where(hold.c.committed.is_(True)), {"repo": repo_id, "names": [name]})
+            return next((row.size for row in rows), None)
+
     def commit(self, connection: Connection, repo_id: int, paths: Mapping[Sha256, str]) -> None:
         """Marks holds as named by a commit, inside the durable transaction that comes before the ref moves.
 

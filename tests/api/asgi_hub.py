@@ -174,6 +174,12 @@ class Hub:
         assert answer.status in (200, 201, 206), (method, path, answer.status, answer.headers, answer.body[:800])
         return answer
 
+    def settle(self) -> None:
+        """What the hub does in the background (nothing runs by itself here): the lists follow what happened."""
+        self.rooms.index.follow()
+        self.rooms.jobs.drain()
+        self.rooms.counts.flush()
+
     def local(self, url: str) -> str:
         """The path and query of one of the hub's own absolute addresses."""
         base = self.rooms.settings.base_url

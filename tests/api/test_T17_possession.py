@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from asgi_hub import Answer, Hub, copied, inline, lfs_file, noise, sha
+from asgi_hub import Answer, Hub, copied, lfs_file, noise, sha
 from xet_files import Xorb, XetFile, post_shard, post_xorb, shard_of, with_xet, xet_file
 
 PART = 4096
@@ -73,7 +73,7 @@ def test_T17_a_batch_asks_for_the_bytes_of_what_the_caller_cannot_read(
     ]
     for answer in answers:
         assert "upload" in answer.json["objects"][0]["actions"]
-    objects = [re.sub(r"[\w-]{60,}", "S", str(answer.json["objects"][0])) for answer in answers]
+    objects = [re.sub(r"[\w-]{60,}|'X-Xet-Session-Id': '\w+'", "S", str(answer.json["objects"][0])) for answer in answers]
     assert objects[0] == objects[1]
 
 
@@ -271,15 +271,3 @@ def test_T17_a_part_of_a_strangers_xorb_cannot_be_built_upon(hub: Hub, secret: S
     mixed = XetFile(((own, 0, 1), (secret.xet.xorbs[0], 0, 1)))
     assert post_shard(hub, token, mixed).status == 400
     assert hub.commit(mine, [lfs_file("x.bin", mixed.sha256, len(mixed.data))], "sam").status == 422
-
-
-def test_T17_a_pull_request_opens_no_door_to_the_repos_files_that_were_not_committed(hub: Hub) -> None:
-    """Who may only read can hold files in a repo, by a pull request; he still reads nothing but what was committed."""
-    repo, data = hub.repo("otto"), noise("uploaded by a maintainer", 3000)
-    hub.upload(repo, data, "otto")
-    listed = hub.batch(repo, [(sha(data), len(data))], "sam", operation="download").json["objects"][0]
-    assert listed["error"]["code"] == 404
-    token = hub.xet(repo, "read", "sam")
-    assert hub.get(f"/xet/v1/reconstructions/{sha(data)}", token).status == 404
-    refused = hub.commit(repo, [inline("a", b"a"), lfs_file("m.bin", sha(data), len(data))], "sam", query="?create_pr=1")
-    assert refused.status in (200, 422)

@@ -13,7 +13,7 @@ from headwater.ground import names
 from headwater.ground.clock import iso
 from headwater.ground.errors import Conflict, EntryMissing, Forbidden, Invalid
 from headwater.ground.names import RepoId
-from headwater.repos import UNSET, Repo
+from headwater.repos import UNSET, Moved, Repo
 
 LIKES_PAGE = 1000
 
@@ -202,12 +202,16 @@ def lfs_files_duplicate(rooms: Rooms, request: Request) -> Answer:
     if not isinstance(target, dict) or not isinstance(files, list) or len(files) > LIKES_PAGE:
         raise Invalid(f"target: {{type, name}} and files: at most {LIKES_PAGE} of {{sha256, xetHash, filename}}")
     rid = names.repo_id(names.repo_type(str(target.get("type") or "model")), str(target.get("name")))
-    to = rooms.repos.registry.open(request.actor, rid, "write")
+    try:
+        to = rooms.repos.registry.open(request.actor, rid, "write")
+    except Moved as moved:
+        # not a redirect: the address names the other repo
+        raise Conflict(f"{moved.text}; use that name") from moved
     failed: list[dict[str, str]] = []
     wanted: list[names.Sha256] = []
     for file in files:
         oid = names.sha256(str(file.get("sha256") if isinstance(file, dict) else ""))
-        if rooms.repos.holds.has(source.id, oid):
+        if rooms.repos.holds.shown(source.id, oid) is not None:
             wanted.append(oid)
         else:
             failed.append({"sha256": oid, "error": f"{source.rid.full} has no such file"})

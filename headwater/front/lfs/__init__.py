@@ -74,7 +74,7 @@ def _transfer(rooms: Rooms, offered: list[str], wanted: list[tuple[Sha256, int]]
 
 
 def _download(rooms: Rooms, actor: Actor, found: Repo, oid: Sha256, size: int) -> dict[str, Any]:
-    held = rooms.repos.holds.sizes(found.id, [oid]).get(oid)
+    held = rooms.repos.holds.shown(found.id, oid)
     if held is None:
         return {"oid": oid, "size": size, "error": {"code": 404, "message": f"{oid} is not in this repo"}}
     ticket = rooms.tickets.sign("lfs-get", {**grants.owner(actor, found), "oid": oid}, rooms.settings.signed_url_s)

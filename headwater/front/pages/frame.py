@@ -14,6 +14,7 @@ from headwater.front.pages.present import Site, Viewer
 from headwater.front.pages.render import PAGE_HEADERS
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
+from headwater.ground.log import redact
 from headwater.ground.settings import Settings
 
 HERE_CHARS_MAX = 2000  # of the way back after signing in; a longer one is forgotten
@@ -36,11 +37,13 @@ def base_path(settings: Settings) -> str:
 
 
 def _here(request: Request) -> str:
-    if request.method not in ("GET", "HEAD"):
+    if request.method not in ("GET", "HEAD") or b"ticket=" in request.query_bytes:
         return "/"
     query = request.query_bytes.decode("ascii", "replace")
     here = f"{request.raw_path}?{query}" if query else request.raw_path
-    return here if len(here) <= HERE_CHARS_MAX else "/"
+    # An address that is a secret itself is no way back: the page that shows it may be shown to others (T45).
+    secret = {"ticket", "secret"} & request.params.keys() or redact(here) != here
+    return here if len(here) <= HERE_CHARS_MAX and not secret else "/"
 
 
 def shown(page: str, status: int = 200, headers: dict[str, str] | None = None) -> Answer:

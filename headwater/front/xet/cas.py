@@ -16,7 +16,6 @@ from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground.errors import EntryMissing, Forbidden, HeadwaterError, Invalid, TooMuch
 from headwater.ground.log import log
-from headwater.ground.names import Sha256
 from headwater.store import Blob, Source, XetHash, from_text
 from headwater.store.xorb import FOOTER_BYTES_MAX, SERIALISED_BYTES_MAX
 
@@ -206,7 +205,7 @@ def _register_with_lines(rooms: Rooms, caller: Caller, data: bytes, lines: _Line
 def _blob(rooms: Rooms, caller: Caller, name: XetHash) -> Blob:
     """The blob that Xet clients know by this name, if the token's repo holds it: a leaked hash reads nothing."""
     for blob in rooms.store.by_xet_hash(name):
-        if rooms.repos.holds.has(caller.repo.id, Sha256(blob.sha256)):
+        if rooms.repos.holds.shown(caller.repo.id, blob.sha256) is not None:
             return blob
     raise EntryMissing(name, text="No such file in this repo")
 

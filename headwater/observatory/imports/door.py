@@ -19,7 +19,6 @@ from typing import Any
 import msgspec
 
 from headwater.ground.db import Database
-from headwater.ground.db import Database
 from headwater.ground.errors import DigestMismatch, EntryMissing, HeadwaterError, Invalid
 from headwater.observatory.imports import (
     edges,
@@ -49,7 +48,6 @@ from headwater.observatory.run import Engine, literal
 from headwater.observatory.world import IMPORTER_VERSION, Draft, Manifest, Snapshot, World, moment, source_name
 
 FILES_MAX = 1_000_000  # of a folder
-STAGED = "staged.parquet"
 STAGED = "staged.parquet"
 PROBLEMS_SHOWN = 200  # kinds of problems in a report
 READ_BYTES = 1 << 20
@@ -105,8 +103,6 @@ class Given:
     kind: str = ""
     more: Callable[[Job], None] | None = None
     """What is filled beside the importer's tables."""
-    more: Callable[[Job], None] | None = None
-    """What is filled beside the importer's tables."""
 
 
 def import_source(world: World, source: str, options: Options, progress: Progress) -> list[Report]:
@@ -128,20 +124,6 @@ def import_source(world: World, source: str, options: Options, progress: Progres
         facts = manifest_of(path.parent).get(path.name, {})
         return [_import_file(world, path, facts, options, progress)]
     return _import_folder(world, path, options, progress)
-
-
-def snapshot_own(world: World, db: Database, now_ms: int, options: Options, progress: Progress) -> Report:
-    """This hub itself, as of now. Raises Invalid when it has no public model yet."""
-    now = datetime.fromtimestamp(now_ms // 1000, UTC).replace(tzinfo=None, second=0)
-
-    def stage(path: Path, told: Progress) -> tuple[Stage, str]:
-        return own_events.stage_repos(db, now_ms, path, told), hub_stats.IMPORTER.kind
-
-    named = msgspec.structs.replace(
-        options, name=options.name or own_events.KIND, date=options.date or now.isoformat(), ship=options.ship or "yes"
-    )
-    given = Given("this hub", (), stage, hub_stats.IMPORTER.kind, lambda job: own_events.fill_days(job, db))
-    return _import_one(world, given, named, progress)
 
 
 def snapshot_own(world: World, db: Database, now_ms: int, options: Options, progress: Progress) -> Report:

@@ -71,7 +71,7 @@ def _fill_listings(job: Job, fields: Fields, served: Expr) -> None:
     shape = '[{"provider":"VARCHAR","providerId":"VARCHAR","status":"VARCHAR","task":"VARCHAR"}]'
     model_id = fields.model_id("id", "modelId").sql
     job.engine.run(
-        f"create or replace view served as select {ROW}, id, p.provider as provider, p.task as mode, p.status as status "
+        f"create or replace view served as select {ROW}, id, p.provider, p.task as mode, p.status "
         f"from (select {ROW}, {model_id} as id, unnest(try(from_json({json_sql(served)}, '{shape}'))) as p "
         f"from {job.relation}) where id is not null"
     )
@@ -128,7 +128,8 @@ def _gated(fields: Fields) -> str:
     if column is None:
         return "null"
     raw = f"lower(cast({column.sql} as varchar))"
-    return f"case when {raw} in ('auto', 'manual') then {raw} when {raw} = 'true' then 'yes' when {raw} = 'false' then 'no' end"
+    plain = f"case {raw} when 'true' then 'yes' when 'false' then 'no' end"
+    return f"case when {raw} in ('auto', 'manual') then {raw} else {plain} end"
 
 
 def _bases(fields: Fields, tags: str) -> str:

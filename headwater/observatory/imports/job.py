@@ -24,6 +24,7 @@ from headwater.observatory.schema import TABLES, UNREAD, VALUE_CHARS_MAX
 from headwater.observatory.world import Draft
 
 ROW = "source_row"
+RESERVED = frozenset({ROW, "bases", "card_parts", "shown_id"})  # columns that we add ourselves
 COLUMNS_MAX = 1_000  # of an input; the widest honest one has some thirty
 UNREAD_MAX = 5_000_000  # rows of the account: more, and the input is not of this kind
 
@@ -170,8 +171,9 @@ def parquet_relation(engine: Engine, files: Sequence[Path]) -> str:
         columns = engine.columns(f"read_parquet({literal(file)})")
         if len(columns) > COLUMNS_MAX:
             raise Invalid(f"{file.name}: has more than {COLUMNS_MAX} columns")
+        left_out = ", ".join(["file_row_number", *(name_sql(name) for name in columns if name.lower() in RESERVED)])
         parts.append(
-            f"select * exclude (file_row_number), file_row_number + {before + 1} as {ROW} "
+            f"select * exclude ({left_out}), file_row_number + {before + 1} as {ROW} "
             f"from read_parquet({literal(file)}, file_row_number = true)"
         )
         before += pq.read_metadata(file).num_rows

@@ -34,7 +34,7 @@ _DRAWN = {
 _FACTS = ("created_at", "pipeline_tag", "library", "license", "license_name", "parameters", "architecture",
           "quantization")  # fmt: skip
 """What may be learnt of a model from another snapshot; counts never are."""
-_OF_MODELS = ("head", "modality", "age_days_max", "family", "licence", "downloads_min", "likes_min")
+_OF_MODELS = ("day", "head", "modality", "age_days_max", "family", "licence", "downloads_min", "likes_min")
 _CLASSES_OF_MODELS = frozenset({"removed", "private", "restricted"})
 
 
@@ -120,9 +120,7 @@ def models(scope: Scope, *columns: str) -> tuple[Step, ...]:
 def edges(scope: Scope) -> tuple[Step, ...]:
     """The steps up to `e`: id, author, base, relation, position, declared_at; the children are the population."""
     choices = scope.choices
-    conditions = [here(scope), "source = 'declared'", *_of_accounts(scope, "author")]
-    if choices.id:
-        conditions.append(f"id in ({listed(choices.id)})")
+    conditions = [here(scope), "source = 'declared'", *_of_accounts(scope)]
     if choices.relation:
         conditions.append(f"relation in ({listed(choices.relation)})")
     if choices.since:
@@ -134,14 +132,38 @@ def edges(scope: Scope) -> tuple[Step, ...]:
         steps = models(scope)
         conditions.append("id in (select id from m)")
     elif "series" in choices.exclude:
-        steps = (Step("listed", f"select child as id, {owner('child')} as author, min(declared_at) as created_at "
-                      f"from edge where {here(scope)} group by child"), *series.steps("listed", _bases(scope)))  # fmt: skip
+        children = f"select child as id, {owner('child')} as author, min(declared_at) as created_at from edge"
+        listing = Step("listed", f"{children} where {here(scope)} group by child")
+        steps = (listing, *series.steps("listed", _bases(scope)))
         conditions.append("id not in (select id from series where place > 1)")
-    e = (
-        f"select * from (select snapshot, source, child as id, {owner('child')} as author, base, "
-        f"coalesce(relation, '{UNTYPED}') as relation, position, declared_at from edge) where {' and '.join(conditions)}"
+    every = (
+        f"select snapshot, source, child as id, {owner('child')} as author, base, "
+        f"coalesce(relation, '{UNTYPED}') as relation, position, declared_at from edge"
     )
-    return (*steps, Step("e", f"select id, author, base, relation, position, declared_at from ({e})"))
+    columns = "id, author, base, relation, position, declared_at"
+    return (*steps, Step("e", f"select {columns} from ({every}) every where {' and '.join(conditions)}"))
+
+
+def weights(scope: Scope) -> str:
+    """A SELECT of id and d of every model that the snapshot knows, whatever was chosen; d is NULL if it counts none."""
+    try:
+        counted = _weight_known(scope)
+    except Invalid:  # a snapshot of edges alone
+        counted = False
+    if not counted:
+        return "select null::varchar as id, null::bigint as d where false"
+    return f"select id, d from ({_source(scope, {'d'})}) every"
+
+
+def licences(scope: Scope, ids: str) -> Step:
+    """`known_licence`: the licence of each id of a relation, from the population, else from who may tell, in order."""
+    order = " ".join(f"when {quoted(one.id)} then {place}" for place, one in enumerate(_telling(scope)))
+    told = (
+        f"select id, coalesce(license, license_name) as licence, case snapshot {order} end as place from model "
+        f"where {_fact_condition(scope)} and id in (select id from ({ids}) wanted)"
+    )
+    chosen = f"select id, arg_min(licence, place) as licence from ({told}) told where licence is not null group by id"
+    return Step("known_licence", chosen if order else "select null::varchar as id, null::varchar as licence where false")
 
 
 def roots(scope: Scope) -> tuple[Step, Step, Step]:
@@ -149,15 +171,12 @@ def roots(scope: Scope) -> tuple[Step, Step, Step]:
 
     The walk goes over all edges of the snapshot: exclusions say which models count, not which bases they have.
     """
-    kinds = "('declared', 'discovered')" if scope.choices.attribution == "discovered" else "('declared')"
-    rule = "source = 'discovered' desc" if scope.choices.attribution == "discovered" else "position"
-    every = (
-        f"select child as id, base, row_number() over (partition by child order by {rule}, base) as position "
-        f"from edge where {here(scope)} and source in {kinds}"
-    )
-    if scope.choices.attribution != "discovered":
-        every = f"select child as id, base, position from edge where {here(scope)} and source in {kinds}"
-    parent = "first" if scope.choices.attribution == "discovered" else scope.choices.parent
+    if scope.choices.attribution == "discovered":  # what was found in the weights goes before what was declared
+        order = "row_number() over (partition by child order by source <> 'discovered', position, base) as position"
+        every, parent = f"select child as id, base, {order} from edge where {here(scope)}", "first"
+    else:
+        every = f"select child as id, base, position from edge where {here(scope)} and source = 'declared'"
+        parent = scope.choices.parent
     return (Step("known_edge", every), *walk("known_edge", parent, scope.choices.steps))
 
 
@@ -170,8 +189,78 @@ def family_countries() -> Step:
     )
 
 
-def fact_condition(scope: Scope) -> str:
-    """The condition that a row of `model` is of a snapshot that may tell facts."""
+def _source(scope: Scope, columns: set[str]) -> str:
+    """A SELECT of id, author and `columns` of every model of the snapshot."""
+    plain = {one for column in columns for one in _behind(scope, column)}
+    table = kind(scope)
+    flat = _listing(scope, plain) if table == "model" else _drawn(scope, table, plain)
+    shown = [f"{_expression(scope, column)} as {column}" for column in sorted(columns)]
+    join = f" left join ({_in_window(scope)}) windowed using (id)" if "d" in columns and _windowed(scope) else ""
+    return f"select {', '.join(('id', 'author', *shown))} from ({flat}) flat{join}"
+
+
+def _behind(scope: Scope, column: str) -> tuple[str, ...]:
+    """The columns of MODEL that a column of the step `m` is made of."""
+    if column == "d":
+        return () if _windowed(scope) else (_weight_column(scope),)
+    return {"young": ("created_at",), "licence": ("license", "license_name")}.get(column, (column,))
+
+
+def _expression(scope: Scope, column: str) -> str:
+    if column == "d":
+        return "windowed.downloads" if _windowed(scope) else _weight_column(scope)
+    if column == "young":
+        return f"created_at > {moment_sql(scope.as_of - timedelta(days=scope.choices.young_days))}"
+    return "coalesce(license, license_name)" if column == "licence" else column
+
+
+def _listing(scope: Scope, plain: set[str]) -> str:
+    return f"select {', '.join(('id', 'author', *sorted(plain - {'id', 'author'})))} from model where {here(scope)}"
+
+
+def _drawn(scope: Scope, table: str, plain: set[str]) -> str:
+    """A listing put together from the lists or counts of a day, with facts that other snapshots tell."""
+    own, told = set(_DRAWN[table]) & plain, set(_FACTS) & plain
+    shown = []
+    for column in sorted(plain):
+        places = [f"{place}.{column}" for place, there in (("drawn", own), ("fact", told)) if column in there]
+        nothing = f"null::{MODEL.type_of(column)}"
+        known = f"coalesce({', '.join(places)})" if places else nothing
+        shown.append(f"{known} as {column}")
+    ids = _drawn_ids(scope, table, sorted(own))
+    join = ""
+    if told:
+        facts = ", ".join(f"arg_max({one}, dated) as {one}" for one in sorted(told))
+        join = (
+            f" left join (select model.id, {facts} from model join snapshots on snapshots.id = model.snapshot "
+            f"where {_fact_condition(scope)} and model.id in (select id from {table} where {here(scope)}) "
+            "group by model.id) fact using (id)"
+        )
+    author = f"{owner('id')} as author"
+    return f"select {', '.join(('id', author, *shown))} from ({ids}) drawn{join}"
+
+
+def _drawn_ids(scope: Scope, table: str, columns: Sequence[str]) -> str:
+    """The members of a list on a day, the last counts up to a day, or what had events until then; one row per id."""
+    conditions = [here(scope)]
+    stop = day_sql((scope.choices.day or scope.snapshot.at.date()) + timedelta(days=1))
+    if table == "rank":
+        if scope.choices.part:
+            conditions.append(f"list in ({listed(scope.choices.part)})")
+        chosen = day_sql(scope.choices.day) if scope.choices.day else f"(select max(day) from rank where {here(scope)})"
+        conditions.append(f"day = {chosen}")
+        values = ", ".join(f"max({one}) as {one}" for one in columns)
+    elif table == "count":
+        last = f"(select max(counted_at)::date from count where {here(scope)} and counted_at < {stop})"
+        conditions += [f"counted_at < {stop}", f"(change_only or counted_at >= {last})"]
+        values = ", ".join(f"arg_max({one}, counted_at) as {one}" for one in columns)
+    else:
+        conditions.append(f"day < {stop}")
+        values = ""
+    return f"select id{', ' + values if values else ''} from {table} where {' and '.join(conditions)} group by id"
+
+
+def _fact_condition(scope: Scope) -> str:
     return f"snapshot in ({listed(one.id for one in _telling(scope))})"
 
 
@@ -180,18 +269,44 @@ def _telling(scope: Scope) -> tuple[Snapshot, ...]:
     return (*own, *(one for one in scope.known if one.id != scope.snapshot.id))
 
 
-def _weight_name(scope: Scope) -> str:
-    if scope.choices.window_days:
-        return "count.downloads_all or event_day (rolling counts can't be added up to a window)"
-    return f"models.{'downloads_all' if scope.choices.window == 'all' else 'downloads_30d'}"
+def _windowed(scope: Scope) -> bool:
+    """Whether downloads come from days that are added up, not from a column."""
+    return bool(scope.choices.window_days) or kind(scope) == "event_day"
+
+
+def _weight_column(scope: Scope) -> str:
+    return "downloads_all" if scope.choices.window == "all" else "downloads_30d"
 
 
 def _weight_known(scope: Scope) -> bool:
     if scope.choices.window_days:
         return scope.has("event_day") or scope.has("count.downloads_all")
     table = kind(scope)
-    return table == "event_day" or scope.has(
-        f"{table}.{'downloads_all' if scope.choices.window == 'all' else 'downloads_30d'}"
+    return table == "event_day" or scope.has(f"{table}.{_weight_column(scope)}")
+
+
+def _weight_name(scope: Scope) -> str:
+    if scope.choices.window_days:
+        return "count.downloads_all or event_day (rolling counts can't be added up to a window)"
+    return f"models.{_weight_column(scope)}"
+
+
+def _in_window(scope: Scope) -> str:
+    """Downloads per id between two days: own events added up, or the difference of two cumulative counts."""
+    if scope.has("event_day"):
+        last = scope.choices.day or scope.snapshot.at.date()
+        start, stop = scope.choices.window_days or (last - timedelta(days=EVENT_WINDOW_DAYS - 1), last + timedelta(1))
+        begun = "" if scope.choices.window == "all" else f" and day >= {day_sql(start)}"
+        return (
+            f"select id, sum(downloads_hub)::bigint as downloads from event_day where {here(scope)}{begun} "
+            f"and day < {day_sql(stop)} group by id"
+        )
+    assert scope.choices.window_days is not None
+    start, stop = scope.choices.window_days
+    before = f"filter (counted_at < {day_sql(start)})"
+    return (
+        f"select id, arg_max(downloads_all, counted_at) - arg_max(downloads_all, counted_at) {before} as downloads "
+        f"from count where {here(scope)} and counted_at < {day_sql(stop)} group by id"
     )
 
 
@@ -215,9 +330,7 @@ def _filtering(scope: Scope) -> set[str]:
 
 def _conditions(scope: Scope) -> list[str]:
     choices = scope.choices
-    found = _of_accounts(scope, "author")
-    if choices.id:
-        found.append(f"id in ({listed(choices.id)})")
+    found = _of_accounts(scope)
     if choices.age_days_max:
         found.append(f"created_at > {moment_sql(scope.as_of - timedelta(days=choices.age_days_max))}")
     if choices.since:
@@ -242,26 +355,28 @@ def _conditions(scope: Scope) -> list[str]:
     return found
 
 
-def _of_accounts(scope: Scope, author: str) -> list[str]:
-    """Conditions on accounts and names, which edges and models share; the id's column is `id`."""
+def _of_accounts(scope: Scope) -> list[str]:
+    """Conditions on the columns id and author, which edges and models share."""
     choices = scope.choices
     found = []
+    if choices.id:
+        found.append(f"id in ({listed(choices.id)})")
     if choices.account:
         names = listed(choices.account)
         found.append(
-            f"({author} in ({names}) or {author} in (select account from accounts where organisation in ({names})))"
+            f"(author in ({names}) or author in (select account from accounts where organisation in ({names})))"
         )
     if choices.country:
-        found.append(f"{author} in (select account from accounts where country in ({listed(choices.country)}))")
+        found.append(f"author in (select account from accounts where country in ({listed(choices.country)}))")
     if choices.excluded_accounts:
-        found.append(f"{author} not in ({listed(choices.excluded_accounts)})")
+        found.append(f"author not in ({listed(choices.excluded_accounts)})")
     if choices.excluded_ids:
         found.append(f"id not in ({listed(choices.excluded_ids)})")
     if "mirrors" in choices.exclude:
-        found.append(f"{author} not in (select account from accounts where type = 'mirror')")
+        found.append("author not in (select account from accounts where type = 'mirror')")
     if "tests" in choices.exclude:
-        found.append(f"{author} not in (select account from accounts where type = 'test')")
-        found.append(f"not regexp_matches(lower({author}), {quoted(TEST_AUTHORS)})")
+        found.append("author not in (select account from accounts where type = 'test')")
+        found.append(f"not regexp_matches(lower(author), {quoted(TEST_AUTHORS)})")
         found.append(f"not contains(lower(id), '{TEST_NAMES}')")
     return found
 
@@ -272,58 +387,3 @@ def _bases(scope: Scope) -> str:
 
 def _first(scope: Scope, column: str) -> str:
     return f"row_number() over (order by {column} desc nulls last, id) <= {int(scope.choices.head or 0)}"
-
-
-def _source(scope: Scope, columns: set[str]) -> str:
-    """A SELECT of id, author and `columns` of every model of the snapshot."""
-    table = kind(scope)
-    if table == "model":
-        shown = [f"{_expression(scope, column)} as {column}" for column in sorted(columns)]
-        return f"select {', '.join(('id', 'author', *shown))} from model{_windowed(scope, columns)} where {here(scope)}"
-    drawn, facts = _drawn(scope, table), sorted(set(_FACTS) & _plain(columns) - set(_DRAWN[table]))
-    shown = [f"{_drawn_expression(scope, table, column)} as {column}" for column in sorted(columns)]
-    join = ""
-    if facts or (table == "rank" and "created_at" in _plain(columns)):
-        facts = sorted({*facts, *({"created_at"} & _plain(columns))})
-        told = ", ".join(f"arg_max({one}, snapshot) as {one}" for one in facts)
-        join = (
-            f" left join (select id, {told} from model where {fact_condition(scope)} and id in "
-            f"(select id from {table} where {here(scope)}) group by id) fact using (id)"
-        )
-    return f"select id, {owner('id')} as author{''.join(', ' + one for one in shown)} from ({drawn}) drawn{join}" + (
-        _windowed(scope, columns)
-    )
-
-
-def _plain(columns: set[str]) -> set[str]:
-    """The columns of MODEL behind the columns of a step."""
-    behind = {"young": {"created_at"}, "licence": {"license", "license_name"}, "d": set()}
-    return {one for column in columns for one in behind.get(column, {column})}
-
-
-def _expression(scope: Scope, column: str) -> str:
-    """A column of the step `m` in terms of the table model."""
-    if column == "d":
-        if scope.choices.window_days:
-            return "windowed.downloads"
-        return "downloads_all" if scope.choices.window == "all" else "downloads_30d"
-    if column == "young":
-        return f"created_at > {moment_sql(scope.as_of - timedelta(days=scope.choices.young_days))}"
-    if column == "licence":
-        return "coalesce(license, license_name)"
-    return f'"{column}"'
-
-
-def _drawn_expression(scope: Scope, table: str, column: str) -> str:
-    """The same in terms of `drawn`, with facts of other snapshots where the table has none."""
-    needed = _plain({column})
-    if column == "d" or needed <= set(_DRAWN[table]) - {"created_at"}:
-        if table == "event_day" and column == "d":
-            return "windowed.downloads" if scope.choices.window_days else "drawn.downloads"
-        return _expression(scope, column)
-    if needed <= set(_FACTS):
-        if "created_at" in needed and table == "rank":
-            return _expression(scope, column).replace("created_at", "coalesce(fact.created_at, drawn.created_at)", 1) \
-                if column != "created_at" else "coalesce(drawn.created_at, fact.created_at)"
-        return _expression(scope, column)
-    return f"null::{MODEL.type_of(column)}"

@@ -1,0 +1,366 @@
+"""Asks a question: finds who can answer it, runs its plan, gathers the evidence, keeps the answer.
+
+`ask(world, "downloads-by-country", Choices(attribution="root"))` is all that pages, the command line, claims and
+reports use. Refuses to know SQL of any question (questions/) and how answers are shown.
+"""
+
+# ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted by the questions
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import msgspec
+import pyarrow as pa
+
+from headwater.ground.errors import EntryMissing, Invalid
+from headwater.observatory.answer import Answer, Evidence, Source, Span, cache_key, keep, kept
+from headwater.observatory.choices import ROWS_MAX, Choices
+from headwater.observatory.choices import described as choices_described
+from headwater.observatory.families import Families
+from headwater.observatory.questions import (
+    adoption,
+    concentration,
+    derivatives,
+    events,
+    fingerprints,
+    licences,
+    likes,
+    providers,
+    published,
+    relations,
+    releases,
+    shares,
+    support,
+    trends,
+    withdrawn,
+)
+from headwater.observatory.questions import (
+    series as series_questions,
+)
+from headwater.observatory.questions.plan import UNMAPPED, Plan, Question, Scope, Share, has
+from headwater.observatory.questions.population import missing
+from headwater.observatory.run import Reader
+from headwater.observatory.world import Snapshot, World
+
+VERSION = 1
+"""Grows when a question's meaning changes, so that no older answer is taken from the cache."""
+ALL = "all"
+POPULATIONS_MAX = 100  # snapshots that one question may be asked of at once
+GROUPS = (shares, derivatives, relations, licences, likes, releases, concentration, trends, adoption, providers,
+          support, withdrawn, published, events, series_questions, fingerprints)  # fmt: skip
+QUESTIONS: dict[str, Question] = {one.name: one for group in GROUPS for one in group.QUESTIONS}
+"""Every question by its name, in the order in which they are listed."""
+
+
+def question(name: str) -> Question:
+    """Raises EntryMissing for a name that is none, with the names that are near it."""
+    if name in QUESTIONS:
+        return QUESTIONS[name]
+    near = [one for one in QUESTIONS if any(word and word in one for word in name.lower().split("-"))]
+    known = ", ".join(near[:12] or list(QUESTIONS)[:12])
+    raise EntryMissing("observatory", text=f"question: {name[:60]!r} is not known. Near it: {known}")
+
+
+def ask(world: World, name: str, choices: Choices | None = None, *, fresh: bool = False) -> Answer:
+    """The answer to a question.
+
+    Raises EntryMissing: no such question or snapshot. Invalid: a choice that the question does not honour, or a
+    population that lacks what it needs; the text names what is missing and who has it. `fresh`: not from the cache.
+    """
+    began = time.perf_counter()
+    asked = question(name)
+    chosen = _checked(asked, choices or Choices())
+    populations = _populations(world, asked, chosen)
+    known = _known(world, asked, chosen, populations)
+    key = _key(world, asked, chosen, (*populations, *known))
+    if not fresh and (found := kept(world.cache / "answers", key)) is not None:
+        return replace(found, took_s=time.perf_counter() - began)
+    parts = [_one(world, asked, chosen, one, known) for one in populations]
+    answer = _joined(parts, populations) if len(parts) > 1 else parts[0]
+    answer = replace(answer, key=key, choices=chosen, took_s=time.perf_counter() - began)
+    keep(world.cache / "answers", answer)
+    return answer
+
+
+def can_answer(world: World, name: str, choices: Choices | None = None) -> list[Snapshot]:
+    """The snapshots that a question can be asked of, the one that it would choose first."""
+    return _able(world, question(name), choices or Choices())
+
+
+def _checked(asked: Question, choices: Choices) -> Choices:
+    """The choices with their types and bounds checked: Python does not look when a struct is made."""
+    try:
+        whole = msgspec.convert(msgspec.to_builtins(choices), Choices)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise Invalid(f"choices: {error}") from error
+    for name in whole.made():
+        if name not in asked.choices:
+            raise Invalid(f"{name}: {asked.name} does not honour this choice; it has {', '.join(asked.choices)}")
+    if whole.by is not None and whole.by not in asked.by:
+        raise Invalid(f"by: {whole.by[:40]!r} is not one of {', '.join(asked.by)}")
+    return whole
+
+
+def _populations(world: World, asked: Question, choices: Choices) -> tuple[Snapshot, ...]:
+    named = [name for name in choices.population if name != ALL]
+    found = {one.id: one for one in (world.snapshot(name) for name in named)}
+    for one in found.values():
+        lacking = missing(asked, _scope(one, choices, world.having("model")))
+        if lacking:
+            raise _cannot(world, asked, choices, one, lacking)
+    if ALL in choices.population:
+        found |= {one.id: one for one in sorted(_able(world, asked, choices), key=lambda one: (one.at, one.id))}
+    if not choices.population:
+        able = _able(world, asked, choices)
+        found = {able[0].id: able[0]} if able else {}
+    if not found:
+        needs = ", ".join(asked.needs)
+        raise EntryMissing(
+            "observatory",
+            text=f"{asked.name}: no snapshot has what it needs ({needs}). Import one: headwater observatory import",
+        )
+    if len(found) > POPULATIONS_MAX:
+        raise Invalid(f"population: {len(found)} snapshots; {POPULATIONS_MAX} can be asked at once")
+    return tuple(found.values())
+
+
+def _cannot(world: World, asked: Question, choices: Choices, one: Snapshot, lacking: list[str]) -> Invalid:
+    others = ", ".join(able.id for able in _able(world, asked, choices)[:10]) or "none"
+    return Invalid(
+        f"{asked.name}: snapshot {one.id} has no {', no '.join(lacking)}. Snapshots that can answer: {others}"
+    )
+
+
+def _able(world: World, asked: Question, choices: Choices) -> list[Snapshot]:
+    """Those that have all that is needed: first what suits the question, then what has most of what it wants, newest
+    first. A snapshot that only repeats an older day of the same name comes after its newest."""
+    every = world.snapshots()
+    told = [one for one in every if one.manifest.rows.get("model")]
+    able = []
+    for one in every:
+        try:
+            if not missing(asked, _scope(one, choices, told)):
+                able.append(one)
+        except Invalid:  # it keeps no days, or lists no models
+            continue
+    newest = {one.name: one.id for one in every}
+
+    def rank(one: Snapshot) -> tuple[object, ...]:
+        suited = asked.suits.index(one.name) if one.name in asked.suits else len(asked.suits)
+        wanted = sum(1 for want in asked.wants if has(one, want))
+        return one.id == newest[one.name], -suited, wanted, one.at, one.id
+
+    return sorted(able, key=rank, reverse=True)
+
+
+def _known(
+    world: World, asked: Question, choices: Choices, populations: Sequence[Snapshot]
+) -> tuple[Snapshot, ...]:
+    """The snapshots that may tell facts: those chosen, or all listings, the population's own time first."""
+    if "known" not in asked.honours:
+        return ()
+    if choices.known:
+        return tuple({one.id: one for one in (world.snapshot(name) for name in choices.known)}.values())
+    day = populations[0].at
+    own = {one.id for one in populations}
+    return tuple(sorted((one for one in world.having("model") if one.id not in own),
+                        key=lambda one: (abs(one.at - day), one.id)))  # fmt: skip
+
+
+def _scope(one: Snapshot, choices: Choices, known: Iterable[Snapshot]) -> Scope:
+    def nothing(sql: str) -> pa.Table:
+        raise AssertionError(f"nothing may be asked before a population is chosen: {sql}")
+
+    return Scope(choices, one, tuple(known), nothing)
+
+
+def _one(world: World, asked: Question, choices: Choices, one: Snapshot, known: tuple[Snapshot, ...]) -> Answer:
+    day = (choices.as_of or _scope(one, choices, ()).as_of).date()
+    every = {snapshot.id: snapshot for snapshot in (one, *known)}
+    with Reader(world, tuple(every.values()), day) as reader:
+        scope = Scope(choices, one, known, reader.table)
+        plan = asked.build(scope)
+        for step in plan.steps:
+            reader.define(step.name, step.sql)
+        shown = _ordered(plan, choices)
+        table = reader.table(shown)
+        _check_sort(choices, table)
+        evidence = tuple(_evidence(reader, one, share) for share in plan.shares)
+        caveats = [*plan.caveats, *_said_of(plan, choices, table, one)]
+        return Answer(
+            question=asked.name, title=asked.title, definition=asked.definition, chart=asked.chart, table=table,
+            choices=choices, stated=_stated(asked, choices, one), evidence=evidence,
+            registry_version=reader.registry.version, licences_version=world.licences().version,
+            snapshots=(Source.of(one), *(Source.of(other, "told facts") for other in known if other.id != one.id)),
+            sql=_written(plan, shown), caveats=tuple(dict.fromkeys(caveats)), took_s=0.0,
+        )  # fmt: skip
+
+
+def _ordered(plan: Plan, choices: Choices) -> str:
+    order = plan.order
+    if choices.sort:
+        column, way = choices.sort.removeprefix("-"), "asc" if choices.sort.startswith("-") else "desc"
+        name = column.replace('"', '""')
+        order = f'"{name}" {way} nulls last, {order}'
+    return f"select * from ({plan.select}) answer order by {order} limit {choices.top or plan.top or ROWS_MAX}"
+
+
+def _check_sort(choices: Choices, table: pa.Table) -> None:
+    if choices.sort and choices.sort.removeprefix("-") not in table.column_names:
+        raise Invalid(f"sort: {choices.sort[:40]!r} is not a column; there are {', '.join(table.column_names)}")
+
+
+def _written(plan: Plan, shown: str) -> str:
+    """The whole as one SELECT that anybody can run over the same snapshots."""
+    steps = ",\n".join(f"{step.name} as (\n  {step.sql}\n)" for step in plan.steps)
+    return f"with {steps}\n{shown}" if steps else shown
+
+
+def _said_of(plan: Plan, choices: Choices, table: pa.Table, one: Snapshot) -> list[str]:
+    said = []
+    limit = choices.top or plan.top or ROWS_MAX
+    if table.num_rows == limit:
+        said.append(f"Cut to the first {limit} rows.")
+    if one.manifest.biases:
+        said.append(f"{one.id}: {one.manifest.biases}")
+    return said
+
+
+def _stated(asked: Question, choices: Choices, one: Snapshot) -> dict[str, str]:
+    """Every choice that the question honours and that has a value, defaults included."""
+    written = choices.written()
+    stated = {name: written[name] for name in asked.choices if written[name]}
+    stated["population"] = written["population"] or one.id
+    if "by" in asked.choices:
+        stated.setdefault("by", asked.by[0])
+    return stated
+
+
+def _evidence(reader: Reader, one: Snapshot, share: Share) -> Evidence:
+    """Coverage, authors, and the leader's gap with every model and every account left out once."""
+    classes = ", ".join(f"'{name}'" for name in share.classes)
+    reader.define(
+        "gathered",
+        f"select {share.group} as k, author, {share.weight} as d, {share.most} as most, {share.most_id} as most_id, "
+        f"{share.rows} as n from {share.units} where {share.rows} > 0",
+    )
+    totals = reader.table(
+        f"select k, sum(d)::double as d, sum(n)::bigint as n, k in ({classes}) as is_class "
+        "from gathered group by k order by d desc nulls last, k limit 20000"
+    ).to_pylist()
+    authors = int(reader.table("select count(distinct author) as n from gathered")["n"][0].as_py())
+    weight = sum(row["d"] or 0.0 for row in totals)
+    rows = sum(row["n"] for row in totals)
+    lost = [row for row in totals if row["k"] == UNMAPPED]
+    mapped = UNMAPPED in share.classes and rows > 0
+    base = Evidence(
+        snapshot=one.id, of=share.of, rows=rows, authors=authors,
+        unmapped_pct=_pct(sum(row["d"] or 0.0 for row in lost), weight) if mapped else None,
+        unmapped_rows_pct=_pct(sum(row["n"] for row in lost), rows) if mapped else None,
+    )  # fmt: skip
+    ranked = [row for row in totals if not row["is_class"] and row["d"]]
+    if len(ranked) < 2 or not weight:
+        return base
+    first, second = ranked[0], ranked[1]
+    return msgspec.structs.replace(
+        base, leader=first["k"], runner_up=second["k"], gap_pct=_pct(first["d"] - second["d"], weight),
+        without_one_model=_span(reader, _MODELS, first, second, weight),
+        without_one_account=_span(reader, _ACCOUNTS, first, second, weight),
+    )  # fmt: skip
+
+
+# What goes when one is left out: of the leader, of the runner-up, of all. The largest model of each row is enough:
+# leaving out less of the same group moves the gap less.
+_MODELS = (
+    "select most_id as who, most as x, case when k = $1 then most else 0 end as l, "
+    "case when k = $2 then most else 0 end as r from gathered where most > 0"
+)
+_ACCOUNTS = (
+    "select author as who, sum(d) as x, coalesce(sum(d) filter (k = $1), 0) as l, "
+    "coalesce(sum(d) filter (k = $2), 0) as r from gathered where d > 0 group by author"
+)
+
+
+def _span(reader: Reader, units: str, first: dict[str, object], second: dict[str, object], weight: float) -> Span | None:
+    gap = "100.0 * (($3 - l) - ($4 - r)) / ($5 - x)"
+    found = reader.table(
+        f"select min(gap) as low, arg_min(who, gap) as low_without, max(gap) as high, arg_max(who, gap) as high_without "
+        f"from (select who, {gap} as gap from ({units}) u where x < $5)",
+        (first["k"], second["k"], first["d"], second["d"], weight),
+    ).to_pylist()[0]
+    return Span(**found) if found["low"] is not None else None
+
+
+def _pct(part: float, whole: float) -> float:
+    return 100.0 * part / whole if whole else 0.0
+
+
+def _joined(parts: Sequence[Answer], populations: Sequence[Snapshot]) -> Answer:
+    """Answers of several snapshots as one table with a first column `snapshot`."""
+    tables = [
+        part.table.add_column(0, "snapshot", pa.array([one.id] * part.table.num_rows, pa.string()))
+        for part, one in zip(parts, populations, strict=True)
+    ]
+    sources = {source.id: source for part in reversed(parts) for source in part.snapshots}
+    return replace(
+        parts[0],
+        table=pa.concat_tables(tables, promote_options="permissive"),
+        stated=parts[0].stated | {"population": ",".join(one.id for one in populations)},
+        evidence=tuple(evidence for part in parts for evidence in part.evidence),
+        snapshots=tuple(sources.values()),
+        sql="\n\n".join(f"-- {one.id}\n{part.sql};" for part, one in zip(parts, populations, strict=True)),
+        caveats=tuple(dict.fromkeys(text for part in parts for text in part.caveats)),
+    )
+
+
+def _key(world: World, asked: Question, choices: Choices, snapshots: Iterable[Snapshot]) -> str:
+    return cache_key([
+        str(VERSION), asked.name, choices.text(), world.registry().version, world.licences().version, _families(),
+        *(f"{one.id} {one.manifest.sha256} {one.manifest.version}" for one in snapshots),
+    ])  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _families() -> str:
+    families = Families.load()
+    return repr((families.pattern_rows(), families.owner_rows()))
+
+
+def describe() -> str:
+    """docs/reference/questions.md: every question with its exact definition, its source, its choices and columns."""
+    lines = [
+        "# Questions",
+        "*Made from `headwater/observatory/questions` by `scripts/reference.py`; change it there.*",
+        "Ask with `headwater observatory ask QUESTION --choice NAME=VALUE`, with "
+        "`observatory.ask(world, question, Choices(...))` in Python, or at `/api/observatory/questions/QUESTION` over "
+        "HTTP. Every answer carries the choices it was made with, what the registry could not map, the number of "
+        "distinct authors, the range of the leader's gap when one model or one account is left out, the version of the "
+        "registry, the snapshots with their dates, licences and biases, and the SQL.",
+        "A question needs tables or columns; a snapshot without them is refused with the names of those that have "
+        "them. `models` stands for any table that names models with counts: a listing, a list kept by the day, a "
+        "series of counts, own events.",
+    ]
+    for group in GROUPS:
+        lines.append(f"## {(group.__doc__ or '').split(':', 1)[0]}")
+        lines.extend(_described(one) for one in group.QUESTIONS)
+    rows = [f"| `{name}` | {f'`{default}`' if default else ''} | {text} |" for name, default, text in choices_described()]
+    lines.append("## Choices\n\n| name | default | meaning |\n| --- | --- | --- |\n" + "\n".join(rows))
+    return "\n\n".join(lines) + "\n"
+
+
+def _described(one: Question) -> str:
+    columns = "\n".join(f"| `{name}` | {note} |" for name, note in one.columns)
+    facts = [
+        f"### `{one.name}`: {one.title}",
+        one.definition,
+        f"Source of the definition: {one.source}",
+        f"Needs: {', '.join(f'`{need}`' for need in one.needs)}."
+        + (f" Wants: {', '.join(f'`{want}`' for want in one.wants)}." if one.wants else ""),
+        f"Choices: {', '.join(f'`{name}`' for name in one.choices)}."
+        + (f" `by` is one of {', '.join(f'`{name}`' for name in one.by)}." if one.by else ""),
+        f"| column | meaning |\n| --- | --- |\n{columns}",
+    ]
+    return "\n\n".join(facts)

@@ -1,0 +1,3 @@
+"""adoption"""
+from headwater.observatory.questions.plan import Question
+QUESTIONS: tuple[Question, ...] = ()

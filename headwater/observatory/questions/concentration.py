@@ -1,0 +1,3 @@
+"""concentration"""
+from headwater.observatory.questions.plan import Question
+QUESTIONS: tuple[Question, ...] = ()

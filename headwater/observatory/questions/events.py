@@ -1,0 +1,3 @@
+"""events"""
+from headwater.observatory.questions.plan import Question
+QUESTIONS: tuple[Question, ...] = ()

@@ -1,0 +1,3 @@
+"""fingerprints"""
+from headwater.observatory.questions.plan import Question
+QUESTIONS: tuple[Question, ...] = ()

@@ -1,0 +1,3 @@
+"""licences"""
+from headwater.observatory.questions.plan import Question
+QUESTIONS: tuple[Question, ...] = ()

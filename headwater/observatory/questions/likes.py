@@ -1,0 +1,3 @@
+"""likes"""
+from headwater.observatory.questions.plan import Question
+QUESTIONS: tuple[Question, ...] = ()

@@ -1,0 +1,3 @@
+"""providers"""
+from headwater.observatory.questions.plan import Question
+QUESTIONS: tuple[Question, ...] = ()

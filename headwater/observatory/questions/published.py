@@ -1,0 +1,3 @@
+"""published"""
+from headwater.observatory.questions.plan import Question
+QUESTIONS: tuple[Question, ...] = ()

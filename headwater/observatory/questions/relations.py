@@ -1,0 +1,94 @@
+"""Relations: fine-tunes, adapters, merges and quantizations, in numbers and in bytes."""
+
+# ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted in population.py
+from __future__ import annotations
+
+from headwater.observatory.questions.plan import EDGES, POPULATION, Plan, Question, Scope, Share, Step
+from headwater.observatory.questions.population import edges, here, models
+
+NO_BASE = "no declared base"
+
+
+def _shares(scope: Scope) -> Plan:
+    unit = Step(
+        "unit",
+        "select relation as k, author, count(*) as n, count(distinct id) as derivatives, 1 as most, min(id) as most_id "
+        "from e group by all",
+    )
+    select = (
+        "select k as relation, sum(n)::bigint as edges, round(100.0 * sum(n) / sum(sum(n)) over (), 1) as pct, "
+        "sum(derivatives)::bigint as derivatives, "
+        "round(100.0 * sum(derivatives) / sum(sum(derivatives)) over (), 1) as pct_derivatives, "
+        "count(distinct author) as authors from unit group by k"
+    )
+    share = Share("edges by relation", "unit", "k", "n", "most", "most_id", "n", ())
+    return Plan((*edges(scope), unit), select, "edges desc, relation", None, (share,),
+                ("A merge has several edges: count derivatives where models are meant.",))  # fmt: skip
+
+
+def _bytes(scope: Scope) -> Plan:
+    first = (
+        "select child as id, arg_min(coalesce(relation, 'untyped'), coalesce(position, 1000000)) as relation "
+        f"from edge where {here(scope)} group by child"
+    )
+    unit = (
+        f"select coalesce(f.relation, '{NO_BASE}') as k, m.author, m.id, m.storage_bytes as d from m "
+        "left join first_relation f on f.id = m.id"
+    )
+    steps = (*models(scope, "storage_bytes"), Step("first_relation", first), Step("sized", unit),
+             Step("unit", "select k, author, count(*) as n, sum(d)::bigint as d, max(d) as most, arg_max(id, d) as most_id "
+                  "from sized group by all"))  # fmt: skip
+    select = (
+        "select k as relation, count(*) as models, round(sum(d) / 1e12, 2) as terabytes, "
+        "round(median(d) / 1e9, 2) as median_gb, round(100.0 * sum(d) / sum(sum(d)) over (), 1) as pct_bytes "
+        "from sized group by k"
+    )
+    share = Share("bytes by relation", "unit", "k", "d", "most", "most_id", "n", (NO_BASE,))
+    return Plan(steps, select, "terabytes desc nulls last, relation", None, (share,), (
+        "Bytes as the Hub reports them per repo, all revisions included; a mirror's bytes count again.",
+    ))  # fmt: skip
+
+
+def _unchanged(scope: Scope) -> Plan:
+    """How often a derivative has exactly as many parameters as its base."""
+    sized = Step("sized", f"select id, parameters from model where {here(scope)} and parameters is not null")
+    select = (
+        "select relation, count(*) as edges, count(*) filter (c.parameters = b.parameters) as same, "
+        "round(100.0 * count(*) filter (c.parameters = b.parameters) / count(*), 1) as pct, "
+        "count(distinct e.author) as authors from e join sized c on c.id = e.id join sized b on b.id = e.base "
+        "where e.id <> e.base group by relation"
+    )
+    return Plan((*edges(scope), sized), select, "edges desc, relation", None, (), (
+        "Equal counts are a first filter for discovery, not a verdict: one shape has many sets of weights.",
+    ))  # fmt: skip
+
+
+QUESTIONS = (
+    Question(
+        "relation-shares", "relations", "Shares of relations",
+        "Declared edges per relation. `edges` counts every declared base, `derivatives` every model once per relation; "
+        "`untyped`: the card names a base and no relation.",
+        "Laufer, Oderinwale, Kleinberg (arXiv 2508.06811), table of edges", ("edge",), EDGES,
+        (("relation", "finetune, adapter, merge, quantized or untyped"), ("edges", "declared bases"),
+         ("pct", "of all edges"), ("derivatives", "distinct models"), ("pct_derivatives", "of the sum of derivatives"),
+         ("authors", "distinct accounts")),
+        _shares, suits=("radar",), paged=True,
+    ),
+    Question(
+        "bytes-by-relation", "relations", "Bytes by relation",
+        "Storage of all models by the relation of their first declared base, and without any; terabytes are 10^12 "
+        "bytes, the median is over models of known size.",
+        "design/observatory.md, section 3", ("model.storage_bytes", "edge"), POPULATION,
+        (("relation", f"of the first base, or {NO_BASE}"), ("models", "models"), ("terabytes", "sum of storage"),
+         ("median_gb", "median storage of one model"), ("pct_bytes", "of all bytes")),
+        _bytes, suits=("radar",),
+    ),
+    Question(
+        "parameters-unchanged", "relations", "Derivatives with exactly their base's number of parameters",
+        "Edges whose two ends both have a known number of parameters in the snapshot, and how many are equal.",
+        "design/observatory.md, section 0.7", ("edge", "model.parameters"), EDGES,
+        (("relation", "of the edge"), ("edges", "with both numbers known"), ("same", "equal"), ("pct", "same of edges"),
+         ("authors", "distinct accounts")),
+        _unchanged, suits=("radar",),
+    ),
+)  # fmt: skip

@@ -1,0 +1,3 @@
+"""releases"""
+from headwater.observatory.questions.plan import Question
+QUESTIONS: tuple[Question, ...] = ()

@@ -1,0 +1,3 @@
+"""series"""
+from headwater.observatory.questions.plan import Question
+QUESTIONS: tuple[Question, ...] = ()

@@ -1,0 +1,411 @@
+"""Shares of downloads: whose models the world downloads, by country, organisation and family, and how choices flip it."""
+
+# ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted in population.py
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headwater.ground.errors import Invalid
+from headwater.observatory.choices import MODALITIES
+from headwater.observatory.questions.plan import CLASSES, POPULATION, UNMAPPED, Plan, Question, Scope, Share, Step
+from headwater.observatory.questions.population import (
+    day_sql,
+    family_countries,
+    here,
+    knows,
+    listed,
+    models,
+    moment_sql,
+    owner,
+    roots,
+)
+
+CAVEATS = (
+    "Downloads are requests for a model's files as the Hub counts them: no users, no transfers, no deployments.",
+    "A country is that of the organisation behind an account; who downloads is not known to anybody.",
+)
+_ROOTED = "Origin: the root of the declared chain of bases; a model that declares none is its own origin."
+_NAMED = ("Origin: this snapshot knows no bases, so the family that the name names stands for them, with its owner's "
+          "country; a model that names none counts for its uploader.")  # fmt: skip
+_SOURCE_FLIP = (
+    "design/observatory.md, section 0; attribution by organisation as in Longpre et al. (arXiv 2512.03073), by base as "
+    "in the Hugging Face blog of 2026-01-20"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """What a model is counted for: by its account, by its family's name."""
+
+    name: str
+    of_account: str
+    of_name: str
+    unknown: str
+    classes: tuple[str, ...]
+
+
+COUNTRY = Grouping("country", "{a}.country", "family_country.country", UNMAPPED, CLASSES)
+ORGANISATION = Grouping("organisation", "coalesce({a}.organisation, {o})", "null", "", ())
+
+
+def origin_kind(scope: Scope) -> str:
+    """How the origin is known here: root, named or discovered. Invalid: asked for what the snapshot lacks."""
+    chosen = scope.choices.attribution
+    if chosen in ("both", "origin"):
+        return "root" if scope.has("edge") else "named"
+    if chosen == "root" and not scope.has("edge"):
+        raise Invalid(f"attribution: root needs edge, which snapshot {scope.snapshot.id} does not have; try named")
+    if chosen == "discovered":
+        _refuse_undiscovered(scope)
+    return chosen
+
+
+def _refuse_undiscovered(scope: Scope) -> None:
+    found = scope.look(f"select count(*) as n from edge where {here(scope)} and source = 'discovered'")
+    if not found["n"][0].as_py():
+        raise Invalid(
+            f"attribution: snapshot {scope.snapshot.id} has no discovered edges: they come from comparing weights, "
+            "which a listing does not have; choose uploader or root"
+        )
+
+
+def attributed(scope: Scope, grouping: Grouping, extra: str = "") -> tuple[Step, ...]:
+    """The steps up to `unit`: one row per uploader's group, origin's group and author, with sums and their largest.
+
+    `extra`: more columns of `m` to group by.
+    """
+    uses_origin = scope.choices.attribution != "uploader"
+    kind = origin_kind(scope) if uses_origin else "uploader"
+    columns = [name for name in ("d", "young", *extra.split()) if name]
+    steps: list[Step] = list(models(scope, *columns))
+    up = grouping.of_account.format(a="a", o="m.author")
+    join, origin = " left join accounts a on a.account = m.author", f"coalesce({up}, '{grouping.unknown}')"
+    if kind in ("root", "discovered"):
+        steps += roots(scope)
+        join += f" left join root on root.id = m.id left join accounts ra on ra.account = {owner('root.root')}"
+        of_root = grouping.of_account.format(a="ra", o=owner("root.root"))
+        origin = f"coalesce({of_root}, {up}, '{grouping.unknown}')"
+    elif kind == "named":
+        steps.append(family_countries())
+        join += " left join family_country on family_country.family = family_of(m.id)"
+        origin = f"coalesce({grouping.of_name}, {up}, '{grouping.unknown}')"
+    more = "".join(f", m.{name}" for name in extra.split())
+    unit = (
+        f"select uploader, origin, author{more.replace('m.', '')}, count(*) as n, count(*) filter (young) as n_young, "
+        "sum(d)::bigint as d, sum(d) filter (young)::bigint as d_young, max(d) as most, arg_max(id, d) as most_id, "
+        "max(d) filter (young) as most_young, arg_max(id, d) filter (young) as most_young_id from ("
+        f"select m.id, m.author, m.d, m.young{more}, coalesce({up}, '{grouping.unknown}') as uploader, "
+        f"{origin} as origin from m{join}) attributed group by all"
+    )
+    return (*steps, Step("unit", unit))
+
+
+def shares_of(scope: Scope, grouping: Grouping) -> tuple[Share, ...]:
+    """What stands behind the shares: for each attribution, all models and the young ones."""
+    chosen = scope.choices.attribution
+    sides = {"both": ("uploader", "origin"), "uploader": ("uploader",)}.get(chosen, ("origin",))
+    ages = [("all ages", "d", "most", "most_id", "n")]
+    if knows(scope, "young"):
+        ages.append((f"younger than {scope.choices.young_days} days", "d_young", "most_young", "most_young_id",
+                     "n_young"))  # fmt: skip
+    return tuple(
+        Share(f"{side}, {age}", "unit", side, weight, most, most_id, rows, grouping.classes)
+        for side in sides
+        for age, weight, most, most_id, rows in ages
+    )
+
+
+def _side(side: str) -> str:
+    return (
+        f"select {side} as k, sum(n)::bigint as models, count(distinct author) as authors, sum(d)::bigint as downloads, "
+        "round(100.0 * sum(d) / sum(sum(d)) over (), 2) as pct_downloads, sum(n_young)::bigint as models_young, "
+        "round(100.0 * coalesce(sum(d_young), 0) / nullif(sum(sum(d_young)) over (), 0), 2) as pct_downloads_young "
+        f"from unit group by {side}"
+    )
+
+
+def _shares(scope: Scope, grouping: Grouping, top: int | None = None) -> Plan:
+    name = grouping.name
+    steps = attributed(scope, grouping)
+    caveats = [*CAVEATS]
+    if scope.choices.attribution != "uploader":
+        caveats.append(_NAMED if origin_kind(scope) == "named" else _ROOTED)
+    if not knows(scope, "young"):
+        caveats.append("The snapshot knows no dates of creation: columns that say young are empty.")
+    young = (
+        ("models_young", "pct_downloads_young")
+        if knows(scope, "young")
+        else ("null::bigint as models_young", "null::double as pct_downloads_young")
+    )
+    if scope.choices.attribution == "both":
+        cells = []
+        for side, table in (("uploader", "u"), ("origin", "o")):
+            cells += [f"coalesce({table}.models, 0) as models_{side}", f"{table}.authors as authors_{side}",
+                      f"coalesce({table}.pct_downloads, 0) as pct_{side}"]  # fmt: skip
+            if knows(scope, "young"):
+                cells += [f"coalesce({table}.models_young, 0) as models_young_{side}",
+                          f"coalesce({table}.pct_downloads_young, 0) as pct_young_{side}"]  # fmt: skip
+            else:
+                cells += [f"null::bigint as models_young_{side}", f"null::double as pct_young_{side}"]
+        steps = (*steps, Step("u", _side("uploader")), Step("o", _side("origin")))
+        select = f"select coalesce(u.k, o.k) as {name}, {', '.join(cells)} from u full join o on u.k = o.k"
+        order = f"pct_uploader desc, pct_origin desc, models_uploader desc, {name}"
+    else:
+        side = "uploader" if scope.choices.attribution == "uploader" else "origin"
+        select = (
+            f"select k as {name}, models, authors, downloads, pct_downloads, {', '.join(young)} from ({_side(side)}) s"
+        )
+        order = f"downloads desc nulls last, models desc, {name}"
+    return Plan(steps, select, order, top, shares_of(scope, grouping), tuple(caveats))
+
+
+def _windows(scope: Scope) -> Plan:
+    """30-day beside all-time downloads of the same models."""
+    steps = models(scope, "downloads_30d", "downloads_all", "young")
+    unit = Step(
+        "unit",
+        f"select coalesce(a.country, '{UNMAPPED}') as country, author, count(*) as n, sum(downloads_30d)::bigint as d, "
+        "sum(downloads_all)::bigint as d_all, max(downloads_30d) as most, arg_max(id, downloads_30d) as most_id, "
+        "max(downloads_all) as most_all, arg_max(id, downloads_all) as most_all_id, "
+        "sum(downloads_30d) filter (young)::bigint as d_young, count(*) filter (young) as n_young from m "
+        "left join accounts a on a.account = m.author group by all",
+    )
+    select = (
+        "select country, sum(n)::bigint as models, round(100.0 * sum(d) / sum(sum(d)) over (), 2) as pct_30d, "
+        "round(100.0 * sum(d_all) / sum(sum(d_all)) over (), 2) as pct_all_time, "
+        "round(100.0 * coalesce(sum(d_young), 0) / nullif(sum(sum(d_young)) over (), 0), 2) as pct_30d_young "
+        "from unit group by country"
+    )
+    shares = (
+        Share("30 days", "unit", "country", "d", "most", "most_id", "n"),
+        Share("all time", "unit", "country", "d_all", "most_all", "most_all_id", "n"),
+    )
+    return Plan((*steps, unit), select, "pct_30d desc, models desc, country", None, shares, CAVEATS)
+
+
+FLIP_COUNTRIES = 6  # shown beside each other; the rest is `other`
+
+
+def _flip(scope: Scope) -> Plan:
+    """The same share under every combination of the choices that decide it."""
+    steps = attributed(scope, COUNTRY, "pipeline_tag" if knows(scope, "pipeline_tag") else "")
+    kinds = ["all"]
+    if knows(scope, "pipeline_tag"):
+        kinds.append("llm")
+    ages = ["all"] + (["young"] if knows(scope, "young") else [])
+    sides = ("uploader", "origin") if scope.choices.attribution == "both" else (
+        ("uploader",) if scope.choices.attribution == "uploader" else ("origin",)
+    )  # fmt: skip
+    parts = []
+    for side in sides:
+        for age in ages:
+            weight, most, most_id = ("d", "most", "most_id") if age == "all" else ("d_young", "most_young", "most_young_id")
+            for modality in kinds:
+                where = f"where pipeline_tag in ({listed(MODALITIES['llm'])})" if modality == "llm" else ""
+                parts.append(
+                    f"select '{side}' as attribution, '{age}' as ages, '{modality}' as modality, {side} as country, "
+                    f"author, {weight} as d, {most} as most, {most_id} as most_id from unit {where}"
+                )
+    steps = (
+        *steps,
+        Step("cell", " union all ".join(parts)),
+        Step("heaviest", "select attribution, ages, modality, max(most) as most, arg_max(most_id, most) as most_id, "
+             "arg_max(country, most) as country from cell group by all"),
+        Step("summed", "select attribution, ages, modality, country, sum(d)::double as d from cell group by all"),
+        Step("leaned", "select s.attribution, s.ages, s.modality, s.country, w.without, "
+             "s.d - case when w.without <> '' and h.country = s.country then h.most else 0 end as d from summed s "
+             "join heaviest h using (attribution, ages, modality) join (select attribution, ages, modality, '' as without "
+             "from heaviest union all select attribution, ages, modality, most_id from heaviest) w "
+             "using (attribution, ages, modality)"),
+    )  # fmt: skip
+    select = (
+        "select attribution, ages, modality, without, country, pct, "
+        f"country = first_value(country) over (partition by attribution, ages, modality, without order by "
+        f"(country in ({listed(CLASSES)})), pct desc) as leads from ("
+        "select attribution, ages, modality, without, country, round(100.0 * d / sum(d) over (partition by attribution, "
+        "ages, modality, without), 2) as pct from leaned) shared qualify row_number() over "
+        f"(partition by attribution, ages, modality, without order by pct desc, country) <= {FLIP_COUNTRIES}"
+    )
+    order = "attribution desc, ages, modality, without, pct desc, country"
+    return Plan(steps, select, order, None, shares_of(scope, COUNTRY), CAVEATS)
+
+
+DAYS_MAX = 1_500  # of a series that is read day by day: four years
+OVER_DAYS_BY = ("country", "organisation", "family", "author", "modality", "id")
+
+
+def _over_days(scope: Scope) -> Plan:
+    by = scope.by(OVER_DAYS_BY)
+    since, until = scope.choices.since, scope.choices.until
+    bounds = (f" and day >= {day_sql(since)}" if since else "") + (f" and day < {day_sql(until)}" if until else "")
+    lists = f" and list in ({listed(scope.choices.part)})" if scope.choices.part else ""
+    facts = "created_at, pipeline_tag"
+    days = f"select day, id, max(downloads_30d) as d, max(created_at) as created_at, max(pipeline_tag) as pipeline_tag " \
+           f"from rank where {here(scope)}{bounds}{lists} group by all"  # fmt: skip
+    if not scope.has("rank"):
+        facts = "null::timestamp as created_at, null::varchar as pipeline_tag"
+        days = _counted_days(scope, bounds)
+    base = (
+        f"select day, id, {owner('id')} as author, d, pipeline_tag, "
+        f"created_at > day + interval 1 day - interval {int(scope.choices.young_days)} day as young "
+        f"from (select day, id, d, {facts} from ({days}) days) drawn"
+    )
+    groups = {
+        "country": f"coalesce(a.country, '{UNMAPPED}')", "organisation": "coalesce(a.organisation, author)",
+        "family": "coalesce(family_of(m.id), 'other')", "author": "author",
+        "modality": "coalesce(pipeline_tag, 'none')", "id": "m.id",
+    }  # fmt: skip
+    where = _filters(scope)
+    unit = (
+        f"select day, {groups[by]} as k, author, count(*) as n, sum(d)::bigint as d, "
+        "sum(d) filter (young)::bigint as d_young, max(d) as most, arg_max(m.id, d) as most_id "
+        f"from m left join accounts a on a.account = m.author{where} group by all"
+    )
+    steps = (Step("m", base), Step("unit", unit),
+             Step("last", "select k, author, n, d, most, most_id from unit where day = (select max(day) from unit)"))  # fmt: skip
+    select = (
+        f"select day, k as {by}, sum(n)::bigint as models, sum(d)::bigint as downloads, "
+        "round(100.0 * sum(d) / sum(sum(d)) over (partition by day), 2) as pct_downloads, "
+        "round(100.0 * coalesce(sum(d_young), 0) / nullif(sum(sum(d_young)) over (partition by day), 0), 2) "
+        "as pct_downloads_young from unit group by day, k"
+    )
+    classes = CLASSES if by == "country" else ()
+    share = Share(f"{by}, the last day", "last", "k", "d", "most", "most_id", "n", classes)
+    return Plan(steps, select, f"day, downloads desc nulls last, {by}", None, (share,),
+                (*CAVEATS, "Downloads of 30 days overlap from day to day: they must not be added up."))  # fmt: skip
+
+
+def _counted_days(scope: Scope, bounds: str) -> str:
+    """The counts of every day on which anything was counted; change-only counts hold until the next one."""
+    return (
+        "with seen as (select id, counted_at, counted_at::date as day, downloads_30d, change_only, removed from count "
+        f"where {here(scope)}), "
+        "days as (select distinct day from seen), "
+        "kept as (select days.day, ids.id from days cross join (select distinct id from seen where change_only) ids) "
+        "select day, id, max(downloads_30d) as d from seen where not change_only"
+        f"{bounds} group by day, id union all "
+        "select kept.day, kept.id, s.downloads_30d from kept asof join "
+        "(select * from seen where change_only and downloads_30d is not null) s "
+        "on kept.id = s.id and kept.day + interval 1 day > s.counted_at "
+        f"where true{bounds.replace(' day ', ' kept.day ')}"
+    )
+
+
+def _filters(scope: Scope) -> str:
+    choices = scope.choices
+    found = []
+    if choices.modality:
+        found.append(f"coalesce(pipeline_tag, 'none') in ({listed(choices.tags)})")
+    if choices.excluded_ids:
+        found.append(f"m.id not in ({listed(choices.excluded_ids)})")
+    if choices.excluded_accounts:
+        found.append(f"author not in ({listed(choices.excluded_accounts)})")
+    if "mirrors" in choices.exclude:
+        found.append("coalesce(a.type, '') <> 'mirror'")
+    if choices.id:
+        found.append(f"m.id in ({listed(choices.id)})")
+    if choices.family:
+        found.append(f"coalesce(family_of(m.id), 'other') in ({listed(choices.family)})")
+    if choices.account:
+        found.append(f"(author in ({listed(choices.account)}) or a.organisation in ({listed(choices.account)}))")
+    return f" where {' and '.join(found)}" if found else ""
+
+
+def _families(scope: Scope) -> Plan:
+    """By family: of the id itself, and of the root of its chain."""
+    steps: list[Step] = list(models(scope, "d", "young"))
+    origin, join = "family_of(m.id)", ""
+    if scope.has("edge") and scope.choices.attribution != "uploader":
+        steps += roots(scope)
+        origin, join = "coalesce(family_of(root.root), family_of(m.id))", " left join root on root.id = m.id"
+    unit = (
+        "select family, author, count(*) as n, sum(d)::bigint as d, max(d) as most, arg_max(id, d) as most_id, "
+        "count(*) filter (young) as n_young, sum(d) filter (young)::bigint as d_young from ("
+        f"select m.id, m.author, m.d, m.young, coalesce({origin}, 'other') as family from m{join}) named group by all"
+    )
+    select = (
+        "select family, sum(n)::bigint as models, count(distinct author) as authors, sum(d)::bigint as downloads, "
+        "round(100.0 * sum(d) / sum(sum(d)) over (), 2) as pct_downloads, sum(n_young)::bigint as models_young, "
+        "round(100.0 * coalesce(sum(d_young), 0) / nullif(sum(sum(d_young)) over (), 0), 2) as pct_downloads_young "
+        "from unit group by family"
+    )
+    share = Share("families", "unit", "family", "d", "most", "most_id", "n", ("other",))
+    return Plan((*steps, Step("unit", unit)), select, "downloads desc nulls last, family", None, (share,),
+                (*CAVEATS, "A family is read from a name: a guess that anybody can check."))  # fmt: skip
+
+
+_SHARE_COLUMNS = (
+    ("models", "models in the group"),
+    ("authors", "distinct accounts that uploaded them"),
+    ("downloads", "their downloads in the window"),
+    ("pct_downloads", "share of all downloads of the population, unmapped ones included, in percent"),
+    ("models_young", "models younger than `young_days`"),
+    ("pct_downloads_young", "share of the downloads of young models alone, in percent"),
+)
+_BOTH = (
+    "With `attribution=both` the columns come twice, as `models_uploader`, `pct_uploader`, `pct_young_uploader` and "
+    "`models_origin`, `pct_origin`, `pct_young_origin`, side by side."
+)
+_HONOURS = (*POPULATION, "attribution", "young_days", "parent", "steps")
+
+QUESTIONS = (
+    Question(
+        "downloads-by-country", "shares", "Downloads by country",
+        "The population's downloads in the window, added up per country and divided by the sum over all models. "
+        "By uploader: the country that the registry has for the account. By origin: that of the account of the root of "
+        "the declared chain of bases, or the uploader's where no base is declared or the root's account is unknown. "
+        f"`{UNMAPPED}` are accounts that the registry does not know, USER persons, INT organisations of several "
+        f"countries. Young models (younger than `young_days`) are added up apart. {_BOTH}",
+        _SOURCE_FLIP, ("models.d",), _HONOURS, (("country", "ISO-2, USER, INT or ??"), *_SHARE_COLUMNS),
+        lambda scope: _shares(scope, COUNTRY), wants=("edge", "models.created_at"), chart="shares", paged=True,
+    ),
+    Question(
+        "downloads-by-organisation", "shares", "Downloads by organisation",
+        "As downloads-by-country, per organisation: the registry's name of the organisation, several accounts as one; "
+        f"an account that the registry does not name stands for itself. {_BOTH}",
+        _SOURCE_FLIP, ("models.d",), _HONOURS, (("organisation", "or the account"), *_SHARE_COLUMNS),
+        lambda scope: _shares(scope, ORGANISATION, 50), wants=("edge", "models.created_at"), chart="shares",
+    ),
+    Question(
+        "downloads-by-family", "shares", "Downloads by model family",
+        "Downloads per family. A family is the first rule of families.toml whose text occurs in the name: in that of "
+        "the root of the declared chain, else in the model's own; with attribution=uploader in the model's own only.",
+        "design/observatory.md, section 3", ("models.d",), _HONOURS, (("family", "or other"), *_SHARE_COLUMNS),
+        _families, wants=("edge", "models.created_at"),
+    ),
+    Question(
+        "downloads-by-country-windows", "shares", "30-day beside all-time downloads by country",
+        "The same models, by uploader: their share of the downloads of the last 30 days, of all time, and of the last "
+        "30 days among young models.",
+        "design/observatory.md, section 3 (answer A5)", ("models.downloads_30d", "models.downloads_all"),
+        (*POPULATION, "young_days"),
+        (("country", "ISO-2, USER, INT or ??"), ("models", "models in the group"),
+         ("pct_30d", "share of 30-day downloads"), ("pct_all_time", "share of all-time downloads"),
+         ("pct_30d_young", "share of 30-day downloads of models younger than `young_days`")),
+        _windows, wants=("models.created_at",),
+    ),
+    Question(
+        "country-flip", "shares", "The share of countries over the choices that decide it",
+        "The share of downloads per country for every combination of attribution (uploader, origin), ages (all, young), "
+        "modality (all; llm: text-generation, image-text-to-text, any-to-any) and with or without the one model with "
+        f"most downloads in that combination. The {FLIP_COUNTRIES} largest groups of each are shown; `leads` marks the "
+        "largest that is a country.",
+        _SOURCE_FLIP, ("models.d",), _HONOURS,
+        (("attribution", "uploader or origin"), ("ages", "all or young"), ("modality", "all or llm"),
+         ("without", "id of the model left out, or empty"), ("country", "ISO-2, USER, INT or ??"),
+         ("pct", "share of downloads"), ("leads", "the largest share of a country")),
+        _flip, wants=("edge", "models.created_at", "models.pipeline_tag"), chart="flip", paged=True,
+    ),
+    Question(
+        "shares-over-days", "shares", "Shares of downloads day by day",
+        "For each day of a list or a series of counts: 30-day downloads per group divided by those of all members of "
+        "that day, by uploader. Young: younger than `young_days` at the end of the day. Counts that were only written "
+        "down when they changed hold until the next.",
+        "design/observatory.md, section 0", ("count.downloads_30d",),
+        ("population", "young_days", "modality", "exclude", "account", "family", "id", "part", "since", "until", "by"),
+        (("day", "of the list"), ("country", "or what `by` says"), ("models", "members"),
+         ("downloads", "30-day downloads on that day"), ("pct_downloads", "share of the day"),
+         ("pct_downloads_young", "share of young models' downloads of the day")),
+        _over_days, suits=("head",), wants=("rank.created_at",), chart="lines", by=OVER_DAYS_BY,
+    ),
+)  # fmt: skip

@@ -1,0 +1,3 @@
+"""support"""
+from headwater.observatory.questions.plan import Question
+QUESTIONS: tuple[Question, ...] = ()

@@ -1,0 +1,3 @@
+"""trends"""
+from headwater.observatory.questions.plan import Question
+QUESTIONS: tuple[Question, ...] = ()

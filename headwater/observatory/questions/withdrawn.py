@@ -1,0 +1,3 @@
+"""withdrawn"""
+from headwater.observatory.questions.plan import Question
+QUESTIONS: tuple[Question, ...] = ()

@@ -1,0 +1,155 @@
+"""`headwater` itself: help, errors as one line and an exit status, and what `serve` announces. No socket is opened."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import re
+import socket
+from collections.abc import Callable
+
+import click
+import pytest
+from click.testing import CliRunner
+from hub_building import Hub
+
+from headwater import __version__, cli
+from headwater.ground.errors import RepoMissing, Unavailable
+from headwater.ground.settings import Settings
+
+serving = importlib.import_module("headwater.cli.serve")  # `headwater.cli` has the command under this name
+
+
+def main(monkeypatch: pytest.MonkeyPatch, does: Callable[[], object]) -> int:
+    """The exit status of the program when its command does this."""
+
+    def command(standalone_mode: bool) -> None:
+        assert standalone_mode is False
+        does()
+
+    monkeypatch.setattr(cli, "program", command)
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def fails(error: BaseException) -> Callable[[], object]:
+    def work() -> None:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (Unavailable("The disk is full."), 21, "headwater: The disk is full."),
+        (RepoMissing("ada/x"), 10, "headwater: Repository not found"),
+        (click.exceptions.Abort(), 130, "headwater: stopped"),
+        (click.UsageError("No such option: --x"), 2, "No such option: --x"),
+        (OSError(errno.EACCES, "Permission denied", "/data"), 1, "/data"),
+    ],
+)
+def test_an_error_is_one_line_and_its_exit_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, status: int, said: str
+) -> None:
+    assert main(monkeypatch, fails(error)) == status
+    out, shown = capsys.readouterr()
+    assert said in shown
+    assert "Traceback" not in shown
+    assert out == ""
+
+
+def test_a_command_that_ends_well_has_exit_status_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(monkeypatch, lambda: None) == 0
+
+
+def test_help_explains_every_command() -> None:
+    said = CliRunner().invoke(cli.program, ["--help"]).stdout
+    for name in ("serve", "admin", "verify", "verify-download", "backup", "restore", "rebuild", "collect"):
+        assert re.search(rf"^  {name}  +\S", said, re.MULTILINE), name
+    assert CliRunner().invoke(cli.program, ["--version"]).stdout == f"headwater, version {__version__}\n"
+    for command in cli.program.commands.values():
+        assert command.help
+
+
+def test_a_hub_without_an_administrator_announces_a_way_in_that_works_once(
+    a_hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serving.announce(a_hub.rooms, a_hub.rooms.settings)
+    out, said = capsys.readouterr()
+    assert out == ""
+    (secret,) = re.findall(r"https://hub\.test/login/link/([0-9a-f]+)", said)
+    assert str(a_hub.data) in said
+    assert "HF_ENDPOINT=https://hub.test" in said
+    user = a_hub.rooms.accounts.use_signin_link(secret)
+    assert a_hub.rooms.accounts.actor_again(user, None).is_admin
+
+
+def test_every_start_has_a_fresh_link_for_the_same_account_until_somebody_came_in(
+    a_hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    links = []
+    for _ in range(2):
+        serving.announce(a_hub.rooms, a_hub.rooms.settings)
+        links += re.findall(r"/login/link/([0-9a-f]+)", capsys.readouterr().err)
+    assert len(set(links)) == 2
+    accounts = a_hub.rooms.accounts
+    accounts.sign_in(accounts.use_signin_link(links[1]))
+    serving.announce(a_hub.rooms, a_hub.rooms.settings)
+    assert "login" not in capsys.readouterr().err
+
+
+class Sock:
+    """A socket that binds where a test lets it."""
+
+    bound: tuple[object, ...] = ()
+
+    def __init__(self, family: int, kind: int) -> None:
+        Sock.bound = (family, kind)
+
+    def __enter__(self) -> Sock:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def setsockopt(self, *option: object) -> None:
+        pass
+
+    def bind(self, address: tuple[str, int]) -> None:
+        if address[1] == 99:
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+        Sock.bound = (*Sock.bound, address)
+
+
+def test_the_address_is_taken_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving.socket, "socket", Sock)
+    with serving.listening(Settings(host="::1", port=5)):
+        assert Sock.bound == (socket.AF_INET6, socket.SOCK_STREAM, ("::1", 5))
+    with serving.listening(Settings(host="127.0.0.1", port=5)):
+        assert Sock.bound[0] == socket.AF_INET
+
+
+def test_a_taken_port_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving.socket, "socket", Sock)
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:99.*--port"), serving.listening(Settings(port=99)):
+        raise AssertionError
+
+
+@pytest.mark.parametrize("words", [["--port", "70000"], ["--port", "x"], ["--data"]])
+def test_a_wrong_option_is_refused_before_anything_is_opened(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+
+    def listening(settings: Settings) -> object:
+        opened.append(settings)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(serving, "listening", listening)
+    assert CliRunner().invoke(cli.program, ["serve", *words]).exit_code != 0
+    assert opened == []
