@@ -13,8 +13,23 @@ from headwater.cli.keep import backup, collect, rebuild, restore, verify, verify
 from headwater.cli.serve import serve
 from headwater.ground.errors import HeadwaterError
 
+OBSERVATORY = "observatory"
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+class Program(click.Group):
+    """Loads the observatory only when it is asked for: a serving hub must not carry its libraries."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), OBSERVATORY])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != OBSERVATORY:
+            return super().get_command(ctx, cmd_name)
+        from headwater.cli.observatory import observatory
+
+        return observatory
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, prog_name="headwater")
 def program() -> None:
     r"""Headwater: a hub for open-weight models that anybody can own.

@@ -7,14 +7,14 @@ and reports are commands of the same group, in files of their own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -39,12 +39,28 @@ def open_world(data: str | None) -> World:
     return World(Path(from_environment(data=data).data) / "observatory")
 
 
+class _Metered(Progress):
+    """A bar that asks how far things are, each time it is drawn."""
+
+    meter: Callable[[], float] | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        percent = self.meter() if self.meter is not None else -1.0
+        if percent >= 0:
+            for task in self.tasks:
+                task.completed, task.total = percent, 100.0
+        return super().get_renderables()
+
+
 class Watching:
     """What goes on, as one line with a spinner on stderr."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: _Metered) -> None:
         self._progress = progress
         self._task = progress.add_task("", total=None, amount="")
+
+    def watch(self, percent: Callable[[], float]) -> None:
+        self._progress.meter = percent
 
     def stage(self, text: str) -> None:
         # As plain text: a file's name is no markup.
@@ -57,7 +73,7 @@ class Watching:
 @contextmanager
 def watching() -> Iterator[Watching]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[amount]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
+    with _Metered(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
         yield Watching(progress)
 
 
@@ -123,6 +139,15 @@ def snapshot(data: str | None, name: str, as_json: bool) -> None:
     _show_reports([made], as_json)
 
 
+@observatory.command("kinds")
+def kinds() -> None:
+    """List the kinds of sources that can be imported."""
+    from headwater.observatory.imports.door import KINDS
+
+    for kind, note in KINDS.items():
+        click.echo(f"{kind:18}{note}")
+
+
 @observatory.command("snapshots")
 @data_option
 @json_option
@@ -134,7 +159,7 @@ def snapshots(data: str | None, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for title in ("snapshot", "kind", "date", "rows", "unread", "licence", "ship"):
-        table.add_column(title, overflow="fold")
+        table.add_column(title, overflow="fold", no_wrap=title == "snapshot")
     for one in found:
         said = one.manifest
         rows = ", ".join(f"{count:,} {name}" for name, count in said.rows.items() if name != "unread")
@@ -170,7 +195,7 @@ def registry(account: str | None, data: str | None, as_json: bool) -> None:
     table = Table(box=None, pad_edge=False)
     titles = ("account", "country", "override", "organisation", "type", "valid", "evidence", "conflict", "source")
     for title in titles:
-        table.add_column(title, overflow="fold")
+        table.add_column(title, overflow="fold", no_wrap=title == "account")
     for row in rows:
         valid = f"{row.valid_from or ''}..{row.valid_to or ''}" if row.valid_from or row.valid_to else ""
         cells = (row.account, row.country, row.override, row.organisation, row.type, valid)
@@ -185,14 +210,17 @@ def _show_reports(reports: list[Report], as_json: bool) -> None:
         return
     console = Console(highlight=False)
     for report in reports:
-        console.print(Text(_sentence(report)))
+        console.print(Text(_sentence(report)), soft_wrap=True)
         for problem in report.problems[:PROBLEMS_SHOWN]:
             what = "rows left out" if problem.dropped else "values"
-            console.print(Text(f"    {problem.count:,} {what}: {problem.table}.{problem.field or '*'} {problem.why}"))
+            console.print(
+                Text(f"    {problem.count:,} {what}: {problem.table}.{problem.field or '*'} {problem.why}"),
+                soft_wrap=True,
+            )
         if len(report.problems) > PROBLEMS_SHOWN:
             console.print(Text(f"    and {len(report.problems) - PROBLEMS_SHOWN} other kinds of problems"))
         for note in report.notes:
-            console.print(Text(f"    {note}"))
+            console.print(Text(f"    {note}"), soft_wrap=True)
 
 
 def _sentence(report: Report) -> str:

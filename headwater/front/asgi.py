@@ -53,7 +53,7 @@ class App:
         if scope["type"] != "http":
             return
         request = self._request(scope)
-        incoming = bodies.Incoming(receive, request.headers, self.traffic)
+        incoming = bodies.Incoming(receive, request.headers, self.traffic, scope.get("extensions"))
         if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
             incoming.complete = True
         try:
@@ -134,8 +134,6 @@ class App:
         loop, settings = asyncio.get_running_loop(), self.rooms.settings
         # credentials first: nobody fills our disk without a right to
         await loop.run_in_executor(self.pool, self._admit, route, request, True)
-        if route.admits is not None:
-            await loop.run_in_executor(self.pool, route.admits, self.rooms, request)
         setting = route.body_max or "json_body_max"
         most = getattr(settings, setting)
         if route.body == "sink":
@@ -164,6 +162,9 @@ class App:
                 raise Unauthenticated("Sign in first: this needs a token or a session")
             if body_follows and route.needs in ("write", "admin") and not request.actor.can_write:
                 raise Forbidden("This token may only read; use one with the role 'write'")
+        if route.admits is not None:
+            self._check_csrf(request)
+            route.admits(self.rooms, request)
 
     def _actor(self, request: Request) -> tuple[Actor, str]:
         if token := request.credentials():

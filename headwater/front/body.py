@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import re
+import struct
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping, Sequence
+import termios
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from itertools import pairwise
 from typing import IO, Any, Protocol
 
 from headwater.front.answer import Answer, Piece
+from headwater.front.exchange import TAKE, ZERO_COPY
 from headwater.ground.errors import Invalid, TooMuch
 from headwater.store import FileRun, Unreadable, meaning, unreadable
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
+Take = Callable[[Callable[[bytes], None]], Awaitable[None]]
 
 STEP = 1 << 20  # 1 MiB: cheapest per byte; 4 MiB pieces cost twice as much (performance.md)
 CROWDED_STEP = 128 << 10  # when many transfers run at once, so that slow peers hold little memory
@@ -69,9 +74,14 @@ class Traffic:
 class Incoming:
     """One request's body as the network delivers it."""
 
-    def __init__(self, receive: Receive, headers: dict[str, str], traffic: Traffic) -> None:
+    def __init__(
+        self, receive: Receive, headers: dict[str, str], traffic: Traffic, extensions: Message | None = None
+    ) -> None:
         self._receive = receive
         self._traffic = traffic
+        self._take: Take | None = (extensions or {}).get(TAKE)
+        self.zero_copy = ZERO_COPY in (extensions or {})
+        """Whether the connection sends files by itself."""
         self.complete = False
         length = headers.get("content-length", "")
         self.declared = int(length) if length.isascii() and length.isdigit() and len(length) < 19 else None
@@ -158,6 +168,8 @@ class Incoming:
         loop, pool = asyncio.get_running_loop(), self._traffic.pool
         self._traffic.running += 1
         try:
+            if self._take is not None:
+                await self._taken(self._take, sink)
             while piece := await self.step():
                 await loop.run_in_executor(pool, sink.write, piece)
             return await loop.run_in_executor(pool, sink.finish)
@@ -166,6 +178,12 @@ class Incoming:
             raise
         finally:
             self._traffic.running -= 1
+
+    async def _taken(self, take: Take, sink: Sink) -> None:
+        try:
+            await take(sink.write)
+        except (ConnectionError, TimeoutError):
+            raise ClientGone from None
 
 
 async def begin(answer: Answer, traffic: Traffic) -> None:
@@ -181,11 +199,9 @@ async def begin(answer: Answer, traffic: Traffic) -> None:
     loop = asyncio.get_running_loop()
     if isinstance(piece, FileRun):
         # It stays open: from here on nobody can delete it under the client's hands.
-        reading = await loop.run_in_executor(traffic.pool, _Reading, piece)
-        pieces[at] = reading
-        answer.pieces = pieces
         # A small step: many may begin at once, before any of them is counted.
-        reading.ahead = await loop.run_in_executor(traffic.pool, reading.step, CROWDED_STEP)
+        pieces[at] = await loop.run_in_executor(traffic.pool, _begun, piece, CROWDED_STEP)
+        answer.pieces = pieces
     else:
         assert not isinstance(piece, bytes)
         steps = iter(piece)
@@ -227,6 +243,15 @@ class _Reading:
         self._at += len(data)
         return data
 
+    async def send_rest(self, send: Send) -> None:
+        """By the connection itself, which also sees to clients that stand still (`protocol.py`)."""
+        message = {"type": ZERO_COPY, "file": self._file.fileno(), "offset": self._at, "count": self.left}
+        self._at = self._run.stop
+        try:
+            await send({**message, "more_body": True})
+        except OSError as error:
+            raise unreadable(self._run.path, error) from error
+
     def __iter__(self) -> Iterator[bytes]:
         return iter(partial(self.step, STEP), b"")
 
@@ -234,15 +259,30 @@ class _Reading:
         self._file.close()
 
 
-async def send(
-    answer: Answer, send: Send, receive: Receive, traffic: Traffic, incoming: Incoming, *, head_only: bool
-) -> None:
-    """The whole answer. Where the request's body was not read to its end, the connection closes after."""
+def _begun(run: FileRun, most: int) -> _Reading:
+    reading = _Reading(run)
+    try:
+        reading.ahead = reading.step(most)
+    except BaseException:
+        reading.close()
+        raise
+    return reading
+
+
+def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     length = answer.length if answer.pieces is not None else len(answer.body)
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
     headers.extend((b"set-cookie", value.encode("latin-1")) for value in answer.cookies)
     if length is not None and answer.status not in (204, 304):
         headers.append((b"content-length", b"%d" % length))
+    return headers
+
+
+async def send(
+    answer: Answer, send: Send, receive: Receive, traffic: Traffic, incoming: Incoming, *, head_only: bool
+) -> None:
+    """The whole answer. Where the request's body was not read to its end, the connection closes after."""
+    headers = _headers(answer)
     if not incoming.complete:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
@@ -254,12 +294,21 @@ async def send(
             return
         await send({"type": "http.response.body", "body": b"" if head_only else answer.body})
         return
+    if len(answer.pieces) == 1 and isinstance(whole := answer.pieces[0], bytes) and len(whole) <= STEP:
+        await send({"type": "http.response.body", "body": whole})
+        return
     left = asyncio.Event()
     watch = asyncio.create_task(_watch(receive, left)) if incoming.complete else None
     traffic.running += 1
     try:
+        if answer.length is None:
+            # the head goes out now, however long the first piece takes
+            await _send_step(b"", send, left, traffic, more=True)
         for piece in answer.pieces:
-            await _send_piece(piece, send, left, traffic)
+            if isinstance(piece, FileRun | _Reading):
+                await _send_run(piece, send, left, traffic, incoming)
+            else:
+                await _send_made([piece] if isinstance(piece, bytes) else piece, send, left, traffic)
         await _send_step(b"", send, left, traffic, more=False)
     finally:
         traffic.running -= 1
@@ -277,22 +326,28 @@ async def _watch(receive: Receive, left: asyncio.Event) -> None:
     left.set()
 
 
-async def _send_piece(piece: Piece, send: Send, left: asyncio.Event, traffic: Traffic) -> None:
+async def _send_run(
+    piece: FileRun | _Reading, send: Send, left: asyncio.Event, traffic: Traffic, incoming: Incoming
+) -> None:
     loop = asyncio.get_running_loop()
-    if isinstance(piece, bytes):
-        await _send_step(piece, send, left, traffic, more=True)
-    elif isinstance(piece, FileRun | _Reading):
-        reading = piece if isinstance(piece, _Reading) else await loop.run_in_executor(traffic.pool, _Reading, piece)
-        with contextlib.closing(reading):
-            if reading.ahead:
-                await _send_step(reading.step(0), send, left, traffic, more=True)
-            while reading.left:
+    reading = piece if isinstance(piece, _Reading) else await loop.run_in_executor(traffic.pool, _Reading, piece)
+    with contextlib.closing(reading):
+        if reading.ahead:
+            await _send_step(reading.step(0), send, left, traffic, more=True)
+        while reading.left:
+            if left.is_set():
+                raise ClientGone
+            if incoming.zero_copy:
+                await reading.send_rest(send)
+            else:
                 data = await loop.run_in_executor(traffic.pool, reading.step, traffic.step)
                 await _send_step(data, send, left, traffic, more=True)
-    else:
-        steps = iter(piece)
-        while (made := await loop.run_in_executor(traffic.waiting, _next, steps)) is not None:
-            await _send_step(made, send, left, traffic, more=True)
+
+
+async def _send_made(piece: Iterable[bytes], send: Send, left: asyncio.Event, traffic: Traffic) -> None:
+    steps, loop = iter(piece), asyncio.get_running_loop()
+    while (made := await loop.run_in_executor(traffic.waiting, _next, steps)) is not None:
+        await _send_step(made, send, left, traffic, more=True)
 
 
 def _next(steps: Iterator[bytes]) -> bytes | None:
@@ -316,9 +371,16 @@ async def _send_step(data: bytes, send: Send, left: asyncio.Event, traffic: Traf
 
 
 def _unsent(send: Send) -> int:
-    """Bytes that wait in the connection's buffer; uvicorn's `send` is a method of what knows the transport."""
+    """Bytes that the client has not taken: those in our buffer, and in the system's, which may hold megabytes."""
+    # uvicorn's `send` is a method of what knows the transport
     transport = getattr(getattr(send, "__self__", None), "transport", None)
-    return int(transport.get_write_buffer_size()) if transport is not None else 0
+    if transport is None or transport.is_closing():
+        return 0
+    waiting = int(transport.get_write_buffer_size())
+    with contextlib.suppress(OSError, AttributeError):
+        sock = transport.get_extra_info("socket")
+        waiting += struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+    return waiting
 
 
 # --- ranges (RFC 9110 section 14) -------------------------------------------------------------------------------
@@ -378,7 +440,8 @@ def ranged(
     """Completes `answer` (which carries ETag and Content-Type) with the bytes that the request's headers ask for."""
     etag = answer.headers.get("ETag", "")
     answer.headers["Accept-Ranges"] = "bytes"
-    if etag and etag in [tag.strip().removeprefix("W/") for tag in asked.get("if-none-match", "").split(",")]:
+    known = [tag.strip().removeprefix("W/") for tag in asked.get("if-none-match", "").split(",")]
+    if etag and (etag in known or "*" in known):
         return Answer(304, answer.headers)
     header = asked.get("range", "")
     if_range = asked.get("if-range", "")

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from headwater.front.exchange import TAKE, ZERO_COPY, Exchange
 from headwater.ground.settings import Settings
 
 HEADERS_MAX = 100  # browsers send about 20, the clients about 12
@@ -30,6 +33,7 @@ class Connection(HttpToolsProtocol):
     _header_bytes = 0
     _in_headers = False
     _refused = False
+    _newest: Exchange
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -88,7 +92,35 @@ class Connection(HttpToolsProtocol):
             # RFC 9112, 6.1: faulty framing, which a proxy in front may read otherwise
             self._refuse(400, "Bad Request", "HTTP/1.0 has no Transfer-Encoding")
             raise _Refused
-        super().on_headers_complete()
+        url = httptools.parse_url(self.url)
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = version
+        self.scope["raw_path"] = url.path
+        self.scope["path"] = unquote(url.path.decode("ascii"))
+        self.scope["query_string"] = url.query or b""
+        self._exchange(keep_alive=version == "1.1" and self.parser.should_keep_alive())
+
+    def _exchange(self, *, keep_alive: bool) -> None:
+        """As uvicorn has it at the end of the headers, with exchanges of our own, and without upgrades."""
+        free = self._between_requests()
+        made = Exchange(self, self._on_body_taken, self.settings.idle_timeout_s, keep_alive=keep_alive)
+        self.cycle = self._newest = made
+        extensions: dict[str, Any] = {ZERO_COPY: {}, TAKE: made.take}
+        self.scope["extensions"] = extensions
+        if free:
+            self._start_asgi_task(made, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((made, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        if not self._newest.response_complete and self._newest.holds(body):
+            self.flow.pause_reading()
+
+    def _on_body_taken(self) -> None:
+        """The parser waits for a body that was read beside it: another one goes on with the next request."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
 
     def send_400_response(self, msg: str) -> None:
         if not self._refused:

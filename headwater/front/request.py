@@ -16,7 +16,7 @@ import msgspec
 
 from headwater.accounts.actor import NOBODY, Actor
 from headwater.ground import names
-from headwater.ground.errors import Invalid, NotOffered, Unauthenticated
+from headwater.ground.errors import Invalid, Unauthenticated
 
 FORM_FIELDS_MAX = 20_000  # paths-info may ask for many paths at once
 QUERY_FIELDS_MAX = 500
@@ -93,11 +93,8 @@ class Request:
         """The repo that the path names, without the `.git` that git adds."""
         last = self.params["name"].removesuffix(".git")
         namespace = self.params.get("ns")
-        written = kind or self.params.get("type") or "model"
-        if written.removesuffix("s") not in names.REPO_TYPES:
-            raise NotOffered(f"/api/{written[:40]} is not offered by this version")
         return names.RepoId(
-            names.repo_type(written),
+            names.repo_type(kind or self.params.get("type") or "model"),
             names.name(namespace, "namespace") if namespace else None,
             names.name(last, "repo name"),
         )

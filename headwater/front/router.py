@@ -24,6 +24,8 @@ Auth = Literal["actor", "ticket", "open"]
 
 Handler = Callable[..., Any]
 """`(rooms, request) -> Answer`, or `-> Sink` for routes whose body is `sink`."""
+TYPES = frozenset({"models", "datasets", "spaces"})
+NO_PEOPLE = frozenset({"api", "oauth"})  # first segments that clients ask for and that are never a namespace
 SEGMENTS_MAX = 80  # a path inside a repo has 64 parts at most
 
 
@@ -85,6 +87,7 @@ class Router:
             raise NotOffered("No such page: the path has too many parts")
         found: list[tuple[dict[str, tuple[Route, tuple[str, ...]]], list[str]]] = []
         _walk(self._root, parts, 0, [], found)
+        found = [(table, values) for table, values in found if _can_be_ours(table, values)]
         for table, values in found:
             # HEAD is GET without the body
             hit = table.get(method) or (table.get("GET") if method == "HEAD" else None)
@@ -97,6 +100,15 @@ class Router:
                 f"{method} is not offered here; this address takes {allowed}", status=405, headers={"Allow": allowed}
             )
         raise NotOffered("No such address on this hub, or not offered by this version")
+
+
+def _can_be_ours(table: dict[str, tuple[Route, tuple[str, ...]]], values: list[str]) -> bool:
+    """Whether what stands in the place of a type or a namespace can be one; else the address is that of another thing,
+    which this version does not offer (`/api/jobs/...`, `/oauth/...`)."""
+    _, names = next(iter(table.values()))
+    given = dict(zip(names, values, strict=True))
+    namespace = given.get("ns", "")
+    return not namespace.startswith(".") and namespace not in NO_PEOPLE and given.get("type", "models") in TYPES
 
 
 def _walk(node: _Node, parts: list[str], at: int, values: list[str], found: list[Any]) -> None:

@@ -94,7 +94,8 @@ def name(text: str, what: str = "name") -> str:
             f"{what}: {text[:100]!r} must be 1 to {NAME_LENGTH_MAX} letters, digits, '-', '_' or '.', "
             "and start with a letter or a digit"
         )
-    if text.endswith((".", ".git", ".lock", "-")) or ".." in text or "--" in text:
+    # ids are case-insensitive, so are the endings that git and its URLs take for their own
+    if text.lower().endswith((".", ".git", ".lock", "-")) or ".." in text or "--" in text:
         raise Invalid(f"{what}: {text!r} must not contain '..' or '--', nor end in '.', '-', '.git' or '.lock'")
     return text
 

@@ -6,8 +6,9 @@ Refuses to know how it came about: ask.py makes answers, pages and the command l
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
-import os
+import io
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from headwater.observatory.choices import Choices
 from headwater.observatory.world import Snapshot
@@ -22,6 +24,8 @@ from headwater.observatory.world import Snapshot
 CACHE_FILES_MAX = 4_000  # one answer each; beyond it the oldest go
 CACHE_ANSWER_BYTES_MAX = 64 << 20  # a larger one is quicker to ask again than it is worth its place
 _META = b"headwater"
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for a formula at the start of a text that a stranger wrote."""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -153,7 +157,7 @@ def keep(folder: Path, answer: Answer) -> None:
         try:
             with pa.OSFile(str(draft), "wb") as out, pa.ipc.new_file(out, table.schema) as writer:
                 writer.write_table(table)
-            os.replace(draft, folder / f"{answer.key}.arrow")  # noqa: PTH105 - replace in one step, as Path.rename on POSIX
+            draft.replace(folder / f"{answer.key}.arrow")
         finally:
             draft.unlink(missing_ok=True)
         _sweep(folder)
@@ -172,9 +176,50 @@ def kept(folder: Path, key: str) -> Answer | None:
     return Answer(table=table.replace_schema_metadata(None), choices=choices, cached=True, **parts)
 
 
-
-
 def _sweep(folder: Path) -> None:
     files = sorted(folder.glob("*.arrow"), key=lambda file: file.stat().st_mtime)
     for file in files[: max(0, len(files) - CACHE_FILES_MAX)]:
         file.unlink(missing_ok=True)
+
+
+def csv_text(answer: Answer) -> str:
+    """The table as CSV with a head; lists are joined by spaces, and a text that looks like a formula gets an apostrophe
+    before it."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(answer.table.column_names)
+    for row in answer.rows():
+        writer.writerow(_csv_cell(value) for value in row.values())
+    return out.getvalue()
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, list):
+        value = " ".join(str(item) for item in value)
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+        return f"'{value}"
+    return "" if value is None else value
+
+
+def parquet_bytes(answer: Answer) -> bytes:
+    """The table as a Parquet file; its metadata says the question, the choices, the sources and the SQL."""
+    meta = {b"headwater": msgspec.json.encode(facts(answer))}
+    out = pa.BufferOutputStream()
+    pq.write_table(answer.table.replace_schema_metadata(meta), out, compression="zstd")
+    return bytes(out.getvalue())
+
+
+def json_bytes(answer: Answer) -> bytes:
+    """All of an answer as JSON: `rows` is a list of objects."""
+    return msgspec.json.encode({**facts(answer), "columns": answer.table.column_names, "rows": answer.rows()})
+
+
+def facts(answer: Answer) -> dict[str, object]:
+    """All of an answer but its table."""
+    return {
+        "question": answer.question, "title": answer.title, "definition": answer.definition, "chart": answer.chart,
+        "choices": answer.choices.made(), "stated": answer.stated, "coverage_pct": answer.coverage_pct,
+        "authors": answer.authors, "evidence": answer.evidence, "registry_version": answer.registry_version,
+        "licences_version": answer.licences_version, "snapshots": answer.snapshots, "sql": answer.sql,
+        "caveats": answer.caveats, "took_s": answer.took_s, "cached": answer.cached,
+    }  # fmt: skip

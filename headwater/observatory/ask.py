@@ -156,9 +156,7 @@ def _able(world: World, asked: Question, choices: Choices) -> list[Snapshot]:
     return sorted(able, key=rank, reverse=True)
 
 
-def _known(
-    world: World, asked: Question, choices: Choices, populations: Sequence[Snapshot]
-) -> tuple[Snapshot, ...]:
+def _known(world: World, asked: Question, choices: Choices, populations: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
     """The snapshots that may tell facts: those chosen, or all listings, the population's own time first."""
     if "known" not in asked.honours:
         return ()
@@ -284,10 +282,13 @@ _ACCOUNTS = (
 )
 
 
-def _span(reader: Reader, units: str, first: dict[str, object], second: dict[str, object], weight: float) -> Span | None:
+def _span(
+    reader: Reader, units: str, first: dict[str, object], second: dict[str, object], weight: float
+) -> Span | None:
     gap = "100.0 * (($3 - l) - ($4 - r)) / ($5 - x)"
     found = reader.table(
-        f"select min(gap) as low, arg_min(who, gap) as low_without, max(gap) as high, arg_max(who, gap) as high_without "
+        "select min(gap) as low, arg_min(who, gap) as low_without, max(gap) as high, arg_max(who, gap) as "
+        "high_without "
         f"from (select who, {gap} as gap from ({units}) u where x < $5)",
         (first["k"], second["k"], first["d"], second["d"], weight),
     ).to_pylist()[0]
@@ -329,24 +330,34 @@ def _families() -> str:
     return repr((families.pattern_rows(), families.owner_rows()))
 
 
+_HOW = (
+    "Ask with `headwater observatory ask QUESTION --choice NAME=VALUE`, with "
+    "`observatory.ask(world, question, Choices(...))` in Python, or at `/api/observatory/questions/QUESTION` over "
+    "HTTP. Every answer carries the choices it was made with, what the registry could not map, the number of "
+    "distinct authors, the range of the leader's gap when one model or one account is left out, the version of the "
+    "registry, the snapshots with their dates, licences and biases, and the SQL."
+)
+_NEEDS = (
+    "A question needs tables or columns; a snapshot without them is refused with the names of those that have "
+    "them. `models` stands for any table that names models with counts: a listing, a list kept by the day, a "
+    "series of counts, own events."
+)
+
+
 def describe() -> str:
     """docs/reference/questions.md: every question with its exact definition, its source, its choices and columns."""
     lines = [
         "# Questions",
         "*Made from `headwater/observatory/questions` by `scripts/reference.py`; change it there.*",
-        "Ask with `headwater observatory ask QUESTION --choice NAME=VALUE`, with "
-        "`observatory.ask(world, question, Choices(...))` in Python, or at `/api/observatory/questions/QUESTION` over "
-        "HTTP. Every answer carries the choices it was made with, what the registry could not map, the number of "
-        "distinct authors, the range of the leader's gap when one model or one account is left out, the version of the "
-        "registry, the snapshots with their dates, licences and biases, and the SQL.",
-        "A question needs tables or columns; a snapshot without them is refused with the names of those that have "
-        "them. `models` stands for any table that names models with counts: a listing, a list kept by the day, a "
-        "series of counts, own events.",
+        _HOW,
+        _NEEDS,
     ]
     for group in GROUPS:
         lines.append(f"## {(group.__doc__ or '').split(':', 1)[0]}")
         lines.extend(_described(one) for one in group.QUESTIONS)
-    rows = [f"| `{name}` | {f'`{default}`' if default else ''} | {text} |" for name, default, text in choices_described()]
+    rows = [
+        f"| `{name}` | {f'`{default}`' if default else ''} | {text} |" for name, default, text in choices_described()
+    ]
     lines.append("## Choices\n\n| name | default | meaning |\n| --- | --- | --- |\n" + "\n".join(rows))
     return "\n\n".join(lines) + "\n"
 

@@ -11,9 +11,10 @@ Vega-Lite has no flows; `licence_flows` computes their ribbons here.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -34,8 +35,16 @@ PHONE_PX = 420  # below this, labels are cut shorter and legends go under the ti
 WIDTH_MIN_PX, WIDTH_MAX_PX = 240, 2_400
 SCALE_MAX = 4.0
 ROW_PX = 22
+TITLE_CHAR_PX = 8.5  # a letter of a title, so that a phone shows it in lines
+CALENDAR_DAYS = 370  # a year, and the week that it begins in
+CALENDARS_MAX = 12
+POINTS_MAX = 200  # with more, lines have no dots
+TIMES_MIN = 3  # of a line: two moments are compared, not joined
+BARS_MAX = 30  # the rest is in the table
+CELLS_NAMED_MAX = 150
 ROOM = 1.16  # of an axis beyond the longest bar: for the number at its end
 SERIES_MAX = 6  # as many as there are colours; the rest is drawn in grey
+_QUIET = {"ticks": False, "domain": False}
 _DAY_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _FLOW_STEPS = 24  # points along one ribbon: smooth at any width
 
@@ -73,9 +82,13 @@ PALETTES: dict[Theme, Palette] = {
 }  # fmt: skip
 
 
+_CLASSES = {"??": "unmapped", "USER": "persons", "INT": "several countries"}
+"""What is no country, in words."""
+
+
 def label(value: object, chars_max: int = LABEL_CHARS_MAX) -> str:
     """A text out of the data as a chart shows it."""
-    text = plain(str(value), chars_max * 4)
+    text = _CLASSES.get(str(value)) or plain(str(value), chars_max * 4)
     return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
 
 
@@ -87,11 +100,21 @@ def number(value: object) -> float | int | None:
     return made if math.isfinite(made) else None
 
 
+def finite(value: Any) -> Any:
+    """A cell as JSON has it: NaN and infinities are none, decimals are numbers."""
+    return number(value) if isinstance(value, float | Decimal) else value
+
+
+_PERIODS = {"Q1": "01", "Q2": "04", "Q3": "07", "Q4": "10", "H1": "01", "H2": "07"}
+
+
 def iso_day(value: object) -> str | None:
-    """A day as text; months (2025-03) and years are their first day."""
+    """A day as text; a month (2025-03), quarter (2025-Q1), half (2025-H1) or year is its first day."""
     if isinstance(value, date):  # a datetime is one, too
         return value.isoformat()[:10]
     text = str(value or "")
+    if len(text) == 7 and text[5:] in _PERIODS:
+        text = text[:5] + _PERIODS[text[5:]]
     text += {4: "-01-01", 7: "-01"}.get(len(text), "")
     try:
         return date.fromisoformat(text[:10]).isoformat()
@@ -130,14 +153,16 @@ def country_shares(
             if pct is not None and row[group] is not None:
                 key = label(row[group], 24)
                 points.append({"choice": label(name), "group": key, "pct": round(pct, 2)})
-                if key not in ("??", "USER", "INT"):
+                if row[group] not in _CLASSES:
                     lead[key] = max(lead.get(key, 0.0), pct)
     leaders = sorted(lead, key=lambda key: -lead[key])[:shown]
     for point in points:
         point["kind"] = point["group"] if point["group"] in leaders else "others"
     drawn = [point for point in points if point["kind"] != "others" or point["pct"] >= 1]
     for name in {point["choice"] for point in drawn}:
-        most = max((p for p in drawn if p["choice"] == name and p["kind"] != "others"), key=lambda p: p["pct"], default=None)
+        most = max(
+            (p for p in drawn if p["choice"] == name and p["kind"] != "others"), key=lambda p: p["pct"], default=None
+        )
         if most:
             most["leads"] = f"{most['group']} {most['pct']:.1f} %"
     order = [label(name) for name, _ in choices]
@@ -170,7 +195,7 @@ def bars(table: pa.Table, name: str, value: str, title: str = "", unit: str = ""
     """One bar per row, in the order of the rows; `mark`: a second column, drawn as a tick on each bar."""
     needed = (name, value, mark) if mark else (name, value)
     data: list[Spec] = []
-    for row in rows_of(table, *needed)[:60]:
+    for row in rows_of(table, *needed)[:BARS_MAX]:
         length = number(row[value])
         if length is not None:
             data.append({"name": label("(none)" if row[name] is None else row[name]), "value": length})
@@ -178,14 +203,18 @@ def bars(table: pa.Table, name: str, value: str, title: str = "", unit: str = ""
                 data[-1]["mark"] = number(row[mark])
     order = list(dict.fromkeys(point["name"] for point in data))
     longest = max((point["value"] for point in data), default=1) or 1
-    x = {"field": "value", "type": "quantitative", "title": unit or spoken(value),
-         "scale": {"domain": [min(0, *(point["value"] for point in data), 0), longest * ROOM], "nice": False}}  # fmt: skip
+    x = {
+        "field": "value",
+        "type": "quantitative",
+        "title": unit or spoken(value),
+        "scale": {"domain": [min(0, *(point["value"] for point in data), 0), longest * ROOM], "nice": False},
+    }
     y = {"field": "name", "type": "nominal", "sort": order, "title": None, "axis": {"domain": False, "ticks": False}}
     layers: list[Spec] = [
         {"mark": {"type": "bar", "cornerRadiusEnd": 2, "height": {"band": 0.72}},
          "encoding": {"x": x, "y": y, "tooltip": _tooltip(("name", spoken(name)), ("value", spoken(value)))}},
         {"mark": {"type": "text", "align": "left", "dx": 5},
-         "encoding": {"x": x, "y": y, "text": {"field": "value", "format": ",.4~r"}}},
+         "encoding": {"x": x, "y": y, "text": {"field": "value", "format": ",.7~r"}}},
     ]  # fmt: skip
     if mark:
         layers[1:1] = [
@@ -198,7 +227,9 @@ def bars(table: pa.Table, name: str, value: str, title: str = "", unit: str = ""
     return _chart(title or spoken(value), data, layers, rows=len(order))
 
 
-def families(table: pa.Table, family: str = "family", derivatives: str = "derivatives", authors: str = "authors") -> Spec:
+def families(
+    table: pa.Table, family: str = "family", derivatives: str = "derivatives", authors: str = "authors"
+) -> Spec:
     """Derivatives per family, with the distinct authors behind them where the table has them."""
     mark = authors if authors in table.column_names else ""
     return bars(table, family, derivatives, "Derivatives per family", "models", mark)
@@ -216,70 +247,127 @@ def release_months(table: pa.Table, org: str = "org", month: str = "month", repo
             data.append({"org": key, "month": day[:7] + "-01", "repos": count})
     order = sorted(total, key=lambda key: -total[key])[:40]
     kept = [point for point in data if point["org"] in set(order)]
-    x = {"field": "month", "type": "ordinal", "timeUnit": "utcyearmonth", "title": None,
-         "axis": {"format": "%b %y", "labelOverlap": True, "labelAngle": 0, "domain": False, "ticks": False}}  # fmt: skip
+    x = {
+        "field": "month",
+        "type": "ordinal",
+        "timeUnit": "utcyearmonth",
+        "title": None,
+        "axis": {"format": "%b %y", "labelOverlap": True, "labelAngle": 0, "domain": False, "ticks": False},
+    }
     y = {"field": "org", "type": "nominal", "sort": order, "title": None, "axis": {"domain": False, "ticks": False}}
-    cells = {"mark": {"type": "rect", "cornerRadius": 2, "stroke": None},
-             "encoding": {"x": x, "y": y, "color": _heat("repos", "repos a month"),
-                          "tooltip": _tooltip(("org", "organisation"), ("month", "month"), ("repos", "repos"))}}  # fmt: skip
+    cells = {
+        "mark": {"type": "rect", "cornerRadius": 2, "stroke": None},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "color": _heat("repos", "repos a month"),
+            "tooltip": _tooltip(("org", "organisation"), ("month", "month"), ("repos", "repos")),
+        },
+    }
     return _chart("Releases per organisation and month", kept, [cells], rows=len(order))
 
 
-def release_calendar(table: pa.Table, day: str = "day", repos: str = "repos", org: str = "org", until: date | None = None) -> Spec:
+def release_calendar(
+    table: pa.Table, day: str = "day", repos: str = "repos", org: str = "org", until: date | None = None
+) -> Spec:
     """A calendar of the year before `until` (default: the newest day) for each organisation: weeks across, days down.
 
     Rows of whole weeks make a strip of one line. At most 12 organisations, those with the most repos of that year.
     """
-    rows = [(iso_day(row[day]), number(row[repos]), label(row.get(org) or "all", 30)) for row in rows_of(table, day, repos)]
+    rows = [
+        (iso_day(row[day]), number(row[repos]), label(row.get(org) or "all", 30)) for row in rows_of(table, day, repos)
+    ]
     dated = [(date.fromisoformat(at), count, who) for at, count, who in rows if at and count is not None]
     if not dated:
         return _chart("Releases of a year", [], [_nothing()], rows=1)
     last = until or max(at for at, _, _ in dated)
-    first = last - timedelta(days=370)
-    counted: dict[tuple[str, date], float] = {}
-    for at, count, who in dated:
-        if first < at <= last:
-            counted[who, at] = counted.get((who, at), 0) + count
-    total: dict[str, float] = {}
-    for (who, _), count in counted.items():
-        total[who] = total.get(who, 0) + count
-    orgs = sorted(total, key=lambda who: -total[who])[:12]
-    weekly = len({at.weekday() for who, at in counted}) == 1
-    monday = first - timedelta(days=first.weekday())
-    data = [
-        {"org": who, "week": (at - timedelta(days=at.weekday())).isoformat(), "weekday": _DAY_NAMES[at.weekday()],
-         "day": at.isoformat(), "repos": counted[who, at]}
-        for who, at in sorted(counted) if who in set(orgs)
-    ]  # fmt: skip
-    if not weekly:  # every day has its cell, also one without releases
-        data += [
-            {"org": who, "week": (at - timedelta(days=at.weekday())).isoformat(), "weekday": _DAY_NAMES[at.weekday()],
-             "day": at.isoformat(), "repos": 0}
-            for who in orgs
-            for at in (monday + timedelta(days=n) for n in range((last - monday).days + 1))
-            if (who, at) not in counted and at > first
-        ]  # fmt: skip
-    x = {"field": "week", "type": "ordinal", "title": None,
-         "axis": {"labelExpr": "date(toDate(datum.value)) <= 7 ? timeFormat(toDate(datum.value), '%b') : ''", "labelAngle": 0, "ticks": False, "domain": False, "labelOverlap": False}}  # fmt: skip
-    y = ({"field": "org", "type": "nominal", "sort": orgs, "title": None, "axis": {"ticks": False, "domain": False}} if weekly
-         else {"field": "weekday", "type": "ordinal", "sort": list(_DAY_NAMES), "title": None,
-               "axis": {"values": ["Mon", "Wed", "Fri"], "ticks": False, "domain": False}})  # fmt: skip
-    cells: Spec = {"mark": {"type": "rect", "cornerRadius": 2},
-                   "encoding": {"x": x, "y": y, "color": _heat("repos", "repos"),
-                                "tooltip": _tooltip(("org", "organisation"), ("day", "day"), ("repos", "repos"))}}  # fmt: skip
+    counted, orgs = _of_a_year(dated, last)
+    weekly = len({at.weekday() for _, at in counted}) == 1
+    data = _calendar_cells(counted, orgs, last, every_day=not weekly)
+    x = {
+        "field": "week",
+        "type": "ordinal",
+        "title": None,
+        "axis": {
+            "labelExpr": "date(toDate(datum.value)) <= 7 ? timeFormat(toDate(datum.value), '%b') : ''",
+            "labelAngle": 0,
+            "labelOverlap": False,
+            **_QUIET,
+        },
+    }
+    y = (
+        {"field": "org", "type": "nominal", "sort": orgs, "title": None, "axis": {"ticks": False, "domain": False}}
+        if weekly
+        else {
+            "field": "weekday",
+            "type": "ordinal",
+            "sort": list(_DAY_NAMES),
+            "title": None,
+            "axis": {"values": ["Mon", "Wed", "Fri"], "ticks": False, "domain": False},
+        }
+    )
+    cells: Spec = {
+        "mark": {"type": "rect", "cornerRadius": 2},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "color": _heat("repos", "repos"),
+            "tooltip": _tooltip(("org", "organisation"), ("day", "day"), ("repos", "repos")),
+        },
+    }
     if weekly or len(orgs) < 2:
         return _chart("Releases of a year", data, [cells], rows=len(orgs) if weekly else 7)
-    cells["encoding"]["row"] = {"field": "org", "type": "nominal", "sort": orgs, "title": None,
-                                "header": {"labelAngle": 0, "labelAlign": "left", "labelOrient": "top", "labelAnchor": "start"}}  # fmt: skip
+    cells["encoding"]["row"] = {
+        "field": "org",
+        "type": "nominal",
+        "sort": orgs,
+        "title": None,
+        "header": {"labelAngle": 0, "labelAlign": "left", "labelOrient": "top", "labelAnchor": "start"},
+    }
     made = _chart("Releases of a year", data, [cells], rows=7, row_px=12)
     made.update(made.pop("layer")[0])
     return made
 
 
+def _of_a_year(dated: Sequence[tuple[date, float, str]], last: date) -> tuple[dict[tuple[str, date], float], list[str]]:
+    """Counts per organisation and day of the year that ends with `last`, and the organisations with most of them."""
+    counted: dict[tuple[str, date], float] = {}
+    total: dict[str, float] = {}
+    for at, count, who in dated:
+        if last - timedelta(days=CALENDAR_DAYS) < at <= last:
+            counted[who, at] = counted.get((who, at), 0) + count
+            total[who] = total.get(who, 0) + count
+    return counted, sorted(total, key=lambda who: -total[who])[:CALENDARS_MAX]
+
+
+def _calendar_cells(
+    counted: Mapping[tuple[str, date], float], orgs: Sequence[str], last: date, *, every_day: bool
+) -> list[Spec]:
+    """One cell per day with a count; `every_day`: also per day without."""
+    days = [(who, at) for who, at in sorted(counted) if who in orgs]
+    if every_day:
+        year = [last - timedelta(days=n) for n in range(CALENDAR_DAYS)]
+        days = [(who, at) for who in orgs for at in year]
+    return [
+        {
+            "org": who,
+            "week": (at - timedelta(days=at.weekday())).isoformat(),
+            "weekday": _DAY_NAMES[at.weekday()],
+            "day": at.isoformat(),
+            "repos": counted.get((who, at), 0),
+        }
+        for who, at in days
+    ]
+
+
 def licence_flows(
-    table: pa.Table, base: str = "base_family", derivative: str = "derivative_family", edges: str = "edges", order: Sequence[str] = ()
+    table: pa.Table,
+    base: str = "base_family",
+    derivative: str = "derivative_family",
+    edges: str = "edges",
+    order: Sequence[str] = (),
 ) -> Spec:
-    """Licence families of bases (left) and of their derivatives (right), joined by ribbons as wide as the edges are many.
+    """Licence families of bases (left) and of their derivatives (right), joined by ribbons.
 
     order: families from permissive to restrictive, so that ribbons that rise lead to fewer restrictions.
     """
@@ -294,8 +382,23 @@ def licence_flows(
     right = [name for name in ranked if any(pair[1] == name for pair in flows)]
     total = sum(flows.values()) or 1
     ribbons, nodes = _ribbons(flows, left, right, total)
-    x = {"field": "x", "type": "quantitative", "axis": None, "scale": {"domainMin": {"expr": "width < 420 ? -1.1 : -0.42"}, "domainMax": {"expr": "width < 420 ? 2.1 : 1.42"}, "nice": False, "zero": False}}
-    y = {"field": "y", "type": "quantitative", "axis": None, "scale": {"domain": [0, 1], "reverse": True, "nice": False, "zero": False}}
+    x = {
+        "field": "x",
+        "type": "quantitative",
+        "axis": None,
+        "scale": {
+            "domainMin": {"expr": "width < 420 ? -1.1 : -0.42"},
+            "domainMax": {"expr": "width < 420 ? 2.1 : 1.42"},
+            "nice": False,
+            "zero": False,
+        },
+    }
+    y = {
+        "field": "y",
+        "type": "quantitative",
+        "axis": None,
+        "scale": {"domain": [0, 1], "reverse": True, "nice": False, "zero": False},
+    }
     colour = {"field": "base", "type": "nominal", "sort": left, "legend": None, "scale": {"domain": left}}
     layers: list[Spec] = [
         {"data": {"values": ribbons}, "mark": {"type": "area", "opacity": 0.55, "interpolate": "monotone"},
@@ -361,19 +464,75 @@ def _ribbons(
 
 
 def curves(
-    table: pa.Table, x: str, value: str, series: str = "", title: str = "", *, step: bool = False, log: str = "", rule: float | None = None,
+    table: pa.Table,
+    x: str,
+    value: str,
+    series: str = "",
+    title: str = "",
+    *,
+    step: bool = False,
+    log: str = "",
+    rule: float | None = None,
     y_title: str = "",
 ) -> Spec:
-    """Lines over time or over another measure. `log`: which axes are logarithmic (x, y, xy); `rule`: a value to compare with."""
-    needed = (x, value, series) if series else (x, value)
+    """Lines over time or over a measure. `log`: logarithmic axes (x, y, xy); `rule`: a value to compare with."""
+    data, domain, over_time = _points(table, x, value, series, log)
+    across: Spec = {
+        "field": "x",
+        "type": "temporal" if over_time else "quantitative",
+        "title": None if over_time else spoken(x),
+    }
+    if over_time:
+        across |= {"scale": {"type": "utc"}, "axis": {"format": _date_format([point["x"] for point in data])}}
+    elif "x" in log:
+        across |= {"scale": {"type": "log"}, "axis": {"tickCount": 5}}
+    up: Spec = {"field": "y", "type": "quantitative", "title": y_title or spoken(value)}
+    up |= {"scale": {"type": "log"}, "axis": {"tickCount": 5}} if "y" in log else {"scale": {"zero": True}}
+    colour = {"field": "shown", "type": "nominal", "sort": domain, "scale": {"domain": domain}, "title": None,
+              "legend": None if len(domain) < 2 else {"symbolType": "stroke"}}  # fmt: skip
+    dash = {"field": "shown", "type": "nominal", "sort": domain, "legend": None,
+            "scale": {"domain": domain, "range": _DASHES}}  # fmt: skip
+    line: Spec = {
+        "mark": {
+            "type": "line",
+            "strokeWidth": 2,
+            "interpolate": "step-after" if step else "linear",
+            "point": {"size": 24} if len(data) < POINTS_MAX else False,
+        },
+        "encoding": {
+            "x": across,
+            "y": up,
+            "color": colour,
+            "detail": {"field": "series"},
+            "strokeDash": dash,
+            "tooltip": [
+                {"field": "x", "type": across["type"], "title": spoken(x)},
+                *_tooltip(("y", spoken(value)), ("series", series and spoken(series))),
+            ],
+        },
+    }
+    layers = [line]
+    if rule is not None:
+        layers.append(
+            {"mark": {"type": "rule", "strokeDash": [4, 4], "opacity": 0.7}, "encoding": {"y": {"datum": rule}}}
+        )
+    return _chart(title or spoken(value), data, layers, rows=13)
+
+
+_DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3], [1, 1]]
+
+
+def _points(table: pa.Table, x: str, value: str, series: str, log: str) -> tuple[list[Spec], list[str], bool]:
+    """Points of lines, the names that get a colour, and whether x is time."""
     data: list[Spec] = []
     over_time = True
-    for row in rows_of(table, *needed):
-        height = number(row[value])
-        over = number(row[x])
+    for row in rows_of(table, *(name for name in (x, value, series) if name)):
+        height, over = number(row[value]), number(row[x])
         where = over if over is not None else iso_day(row[x])
         over_time = over_time and over is None
-        if height is None or where is None or ("y" in log and height <= 0) or ("x" in log and over is not None and over <= 0):
+        if height is None or where is None or ("y" in log and height <= 0):
+            continue
+        if "x" in log and over is not None and over <= 0:
             continue
         data.append({"x": where, "y": height, "series": label(row[series]) if series else spoken(value)})
     if not over_time:
@@ -383,27 +542,9 @@ def curves(
         if point["series"] not in last or point["x"] >= last[point["series"]]["x"]:
             last[point["series"]] = point
     names = sorted(last, key=lambda name: -last[name]["y"])
-    kept = set(names[:SERIES_MAX])
     for point in data:
-        point["shown"] = point["series"] if point["series"] in kept else "others"
-    domain = [*names[:SERIES_MAX], *(["others"] if len(names) > SERIES_MAX else [])]
-    across: Spec = {"field": "x", "type": "temporal" if over_time else "quantitative", "title": None if over_time else spoken(x)}
-    if over_time:
-        across |= {"scale": {"type": "utc"}, "axis": {"format": _date_format([point["x"] for point in data])}}
-    elif "x" in log:
-        across |= {"scale": {"type": "log"}, "axis": {"tickCount": 5}}
-    up: Spec = {"field": "y", "type": "quantitative", "title": y_title or spoken(value)}
-    up |= {"scale": {"type": "log"}, "axis": {"tickCount": 5}} if "y" in log else {"scale": {"zero": True}}
-    colour = {"field": "shown", "type": "nominal", "sort": domain, "scale": {"domain": domain}, "title": None,
-              "legend": None if len(domain) < 2 else {"symbolType": "stroke"}}  # fmt: skip
-    line: Spec = {"mark": {"type": "line", "strokeWidth": 2, "interpolate": "step-after" if step else "linear", "point": {"size": 24} if len(data) < 200 else False},
-            "encoding": {"x": across, "y": up, "color": colour, "detail": {"field": "series"},
-                         "strokeDash": {"field": "shown", "type": "nominal", "sort": domain, "scale": {"domain": domain, "range": [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3], [1, 1]]}, "legend": None},
-                         "tooltip": [{"field": "x", "type": across["type"], "title": spoken(x)}, *_tooltip(("y", spoken(value)), ("series", series and spoken(series)))]}}  # fmt: skip
-    layers = [line]
-    if rule is not None:
-        layers.append({"mark": {"type": "rule", "strokeDash": [4, 4], "opacity": 0.7}, "encoding": {"y": {"datum": rule}}})
-    return _chart(title or spoken(value), data, layers, rows=13)
+        point["shown"] = point["series"] if point["series"] in names[:SERIES_MAX] else "others"
+    return data, [*names[:SERIES_MAX], *(["others"] if len(names) > SERIES_MAX else [])], over_time
 
 
 def diffusion(table: pa.Table, month: str = "month", cumulative: str = "cumulative", series: str = "") -> Spec:
@@ -411,7 +552,9 @@ def diffusion(table: pa.Table, month: str = "month", cumulative: str = "cumulati
     return curves(table, month, cumulative, series, "Providers that have listed it", step=True, y_title="providers")
 
 
-def diffusion_spans(table: pa.Table, provider: str = "provider", first: str = "first_seen", last: str = "last_seen", family: str = "") -> Spec:
+def diffusion_spans(
+    table: pa.Table, provider: str = "provider", first: str = "first_seen", last: str = "last_seen", family: str = ""
+) -> Spec:
     """One line per provider from the first to the last day on which a catalogue listed it."""
     data: list[Spec] = []
     for row in rows_of(table, provider, first):
@@ -423,8 +566,20 @@ def diffusion_spans(table: pa.Table, provider: str = "provider", first: str = "f
     order = list(dict.fromkeys(point["provider"] for point in data))[:60]
     kept = [point for point in data if point["provider"] in set(order)]
     dates = _date_format([point[end] for point in kept for end in ("first", "last")])
-    x = {"field": "first", "type": "temporal", "scale": {"type": "utc"}, "title": "listed by", "axis": {"format": dates}}
-    y = {"field": "provider", "type": "nominal", "sort": order, "title": None, "axis": {"domain": False, "ticks": False}}  # fmt: skip
+    x = {
+        "field": "first",
+        "type": "temporal",
+        "scale": {"type": "utc"},
+        "title": "listed by",
+        "axis": {"format": dates},
+    }
+    y = {
+        "field": "provider",
+        "type": "nominal",
+        "sort": order,
+        "title": None,
+        "axis": {"domain": False, "ticks": False},
+    }
     shown: Spec = {"color": {"field": "family", "type": "nominal", "title": None}} if family else {}
     layers = [
         {"mark": {"type": "rule", "strokeWidth": 3, "opacity": 0.35},
@@ -436,9 +591,13 @@ def diffusion_spans(table: pa.Table, provider: str = "provider", first: str = "f
     return _chart("First and last seen per provider", kept, layers, rows=len(order), row_px=18)
 
 
-def concentration(table: pa.Table, rank_pct: str = "rank_pct", cumulative_pct: str = "cumulative_pct", series: str = "") -> Spec:
+def concentration(
+    table: pa.Table, rank_pct: str = "rank_pct", cumulative_pct: str = "cumulative_pct", series: str = ""
+) -> Spec:
     """Which share of the whole the first x % have, over a logarithmic x: equality would be the far corner only."""
-    return curves(table, rank_pct, cumulative_pct, series, "Share of the first x %", log="x", y_title="share of the whole, %")
+    return curves(
+        table, rank_pct, cumulative_pct, series, "Share of the first x %", log="x", y_title="share of the whole, %"
+    )
 
 
 def adoption(table: pa.Table, age: str = "age_days", score: str = "score", series: str = "id") -> Spec:
@@ -447,19 +606,29 @@ def adoption(table: pa.Table, age: str = "age_days", score: str = "score", serie
 
 
 def grid(table: pa.Table, x: str, y: str, value: str, title: str = "") -> Spec:
-    """Two names and a number as a table of shades."""
+    """Two names and a number as a table of shades; the numbers are written where there is room."""
     data = [
         {"a": label(row[x], 30), "b": label(row[y], 30), "value": number(row[value])}
         for row in rows_of(table, x, y, value)
         if number(row[value]) is not None
     ]
     rows = list(dict.fromkeys(point["b"] for point in data))
-    cells = {"mark": {"type": "rect", "cornerRadius": 2},
-             "encoding": {"x": {"field": "a", "type": "nominal", "title": None, "sort": None, "axis": {"labelAngle": -40, "ticks": False, "domain": False}},
-                          "y": {"field": "b", "type": "nominal", "title": None, "sort": None, "axis": {"ticks": False, "domain": False}},
-                          "color": _heat("value", spoken(value)),
-                          "tooltip": _tooltip(("a", spoken(x)), ("b", spoken(y)), ("value", spoken(value)))}}  # fmt: skip
-    return _chart(title or spoken(value), data, [cells], rows=len(rows))
+    across = {"field": "a", "type": "nominal", "title": None, "sort": None,
+              "axis": {"labelAngle": 0, "ticks": False, "domain": False, "orient": "top"}}  # fmt: skip
+    down = {"field": "b", "type": "nominal", "title": None, "sort": None, "axis": {"ticks": False, "domain": False}}
+    layers: list[Spec] = [
+        {"mark": {"type": "rect", "cornerRadius": 2},
+         "encoding": {"x": across, "y": down, "color": _heat("value", spoken(value)),
+                      "tooltip": _tooltip(("a", spoken(x)), ("b", spoken(y)), ("value", spoken(value)))}},
+    ]  # fmt: skip
+    if len(data) <= CELLS_NAMED_MAX:
+        paper = {"type": "text", "strokeWidth": 2, "strokeJoin": "round", "style": "halo"}
+        text = {"field": "value", "format": ",.3~r"}
+        # the first is a halo: the number is read on any shade
+        layers += [
+            {"mark": mark, "encoding": {"x": across, "y": down, "text": text}} for mark in (paper, {"type": "text"})
+        ]
+    return _chart(title or spoken(value), data, layers, rows=len(rows))
 
 
 # --- from an answer to its chart -----------------------------------------------------------------------------------
@@ -469,10 +638,10 @@ def flips(table: pa.Table) -> Spec:
     """Rows of the question country-flip: one line for every combination of choices."""
     made: dict[str, list[Spec]] = {}
     for row in rows_of(table, "attribution", "ages", "country", "pct"):
-        without = row.get("without")
-        words = (f"by {row['attribution']}", "younger than a year" if row["ages"] == "young" else "all ages",
-                 "language models" if row.get("modality") == "llm" else "all modalities",
-                 f"without {without}" if without else "", row.get("snapshot") or "")  # fmt: skip
+        without = str(row.get("without") or "").rpartition("/")[2]
+        words = (row["attribution"], "under a year" if row["ages"] == "young" else "",
+                 "language models" if row.get("modality") == "llm" else "", f"without {without}" if without else "",
+                 row.get("snapshot") or "")  # fmt: skip
         made.setdefault(", ".join(word for word in words if word), []).append(row)
     tables = [
         (name, pa.table({"country": [row["country"] for row in rows], "pct": [row["pct"] for row in rows]}))
@@ -481,30 +650,38 @@ def flips(table: pa.Table) -> Spec:
     return country_shares(tables, "pct", "country")
 
 
+_SIDES = (
+    {"pct_uploader": "by uploader", "pct_origin": "by origin"},
+    {"pct_30d": "30 days", "pct_all_time": "all time", "pct_30d_young": "30 days, young models"},
+)
+"""Columns that answer the same question under another choice, and stand side by side."""
+
+
 def sides(table: pa.Table) -> Spec:
-    """Shares of groups by uploader and by origin, side by side; or one bar each where only one was asked for."""
+    """Shares of groups under several choices, side by side; or one bar each where only one was asked for."""
     group = _first_text(table)
-    if "pct_uploader" not in table.column_names:
+    shown = next((one for one in _SIDES if set(one) <= set(table.column_names)), None)
+    if shown is None:
         return bars(table, group, _best_number(table), spoken(group), "share, %")
     points: list[Spec] = []
     order: list[str] = []
-    for row in rows_of(table, group, "pct_uploader", "pct_origin")[:20]:
+    for row in rows_of(table, group, *shown)[:BARS_MAX]:
         name = label(row[group], 40)
         order.append(name)
-        for side in ("uploader", "origin"):
-            pct = number(row[f"pct_{side}"])
+        for column, choice in shown.items():
+            pct = number(row[column])
             if pct is not None:
-                points.append({"name": name, "side": f"by {side}", "pct": pct})
+                points.append({"name": name, "side": choice, "pct": pct})
     x = {"field": "pct", "type": "quantitative", "title": "share of downloads, %"}
-    y = {"field": "name", "type": "nominal", "sort": order, "title": None, "axis": {"domain": False, "ticks": False, "grid": True, "gridDash": [1, 3]}}  # fmt: skip
-    both = {"domain": ["by uploader", "by origin"]}
+    y = {"field": "name", "type": "nominal", "sort": order, "title": None,
+         "axis": {"domain": False, "ticks": False, "grid": True, "gridDash": [1, 3]}}  # fmt: skip
+    side: Spec = {"field": "side", "type": "nominal", "title": None, "scale": {"domain": list(shown.values())}}
     layers = [
         {"mark": {"type": "line", "strokeWidth": 3, "opacity": 0.35, "color": GREY},
          "encoding": {"x": x, "y": y, "detail": {"field": "name"}}},
         {"mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
-         "encoding": {"x": x, "y": y, "color": {"field": "side", "type": "nominal", "title": None, "scale": both},
-                      "shape": {"field": "side", "type": "nominal", "title": None, "scale": both},
-                      "tooltip": _tooltip(("name", spoken(group)), ("side", "attribution"), ("pct", "share, %"))}},
+         "encoding": {"x": x, "y": y, "color": side, "shape": side,
+                      "tooltip": _tooltip(("name", spoken(group)), ("side", "choice"), ("pct", "share, %"))}},
     ]  # fmt: skip
     return _chart(f"Share of downloads by {spoken(group)}", points, layers, rows=len(order), row_px=26)
 
@@ -516,27 +693,125 @@ def lines(table: pa.Table) -> Spec:
         x = next((name for name in table.column_names if name in _MEASURES), "")
     if not x:
         return guessed(table)
-    texts = [name for name in _texts(table) if name != x]
-    named = next((name for name in texts if len(set(table[name].to_pylist())) > 1), texts[0] if texts else "")
-    return curves(table, x, _best_number(table, x), named, step="cumulative" in table.column_names)
+    named = [name for name in _texts(table) if name != x and _varies(table, name)]
+    enough = next((n for n in range(1, len(named)) if _apart(table, x, named[:n])), len(named))
+    if enough > 1:  # one name does not tell the lines apart
+        words = sorted(named[:enough], key=lambda name: -len(set(table[name].to_pylist())))
+        joined = [", ".join(str(one) for one in row.values()) for row in table.select(words).to_pylist()]
+        table, named = table.append_column("line", pa.array(joined)), ["line"]
+    return curves(table, x, _best_number(table, x), named[0] if named else "", step="cumulative" in table.column_names)
 
 
 def guessed(table: pa.Table) -> Spec:
-    """What fits the columns: lines over time, a grid for two names, else bars."""
+    """What fits the columns: lines over time, choices side by side, a grid for two names, else bars."""
     texts, times = _texts(table), [name for name in table.column_names if _is_time(table, name)]
-    value = _best_number(table, *times)
-    if times and len(set(table[times[0]].to_pylist())) > 1:
+    if any(set(one) <= set(table.column_names) for one in _SIDES) and texts:
+        return sides(table)
+    if times and len(set(table[times[0]].to_pylist())) >= TIMES_MIN:
         return lines(table)
-    if not texts and times:
-        texts = times
+    texts = texts or times
+    texts = texts or times or [name for name in _MEASURES if name in table.column_names]
     if not texts:
-        names = [name for name in table.column_names if pa.types.is_integer(table[name].type) or pa.types.is_floating(table[name].type)]
-        row = table.to_pylist()[0] if table.num_rows else {}
-        return bars(pa.table({"figure": [spoken(name) for name in names], "value": [number(row.get(name)) for name in names]}), "figure", "value", "Figures")  # fmt: skip
-    varied = [name for name in texts if len(set(table[name].to_pylist())) > 1] or texts[:1]
+        return _figures(table)
+    value = _best_number(table, *times, *texts)
+    if times and not _varies(table, times[0]):
+        texts = [name for name in texts if name not in times] or texts
+    varied = [name for name in texts if _varies(table, name)] or texts[:1]
     if len(varied) > 1 and table.num_rows > len(set(table[varied[0]].to_pylist())):
-        return grid(table, varied[0], varied[1], value)
-    return bars(table, varied[0], value, "", "", "authors" if "authors" in table.column_names and value != "authors" and value[:3] != "pct" else "")
+        few, many = sorted(varied[:2], key=lambda name: len(set(table[name].to_pylist())))
+        return grid(table, few, many, value)
+    counted = "authors" in table.column_names and value in ("derivatives", "models", "edges", "n")
+    return bars(table, varied[0], value, mark="authors" if counted else "")
+
+
+def _apart(table: pa.Table, x: str, names: Sequence[str]) -> bool:
+    """Whether these names leave one row for every x."""
+    keys = set(zip(*(table[name].to_pylist() for name in (x, *names)), strict=True))
+    return len(keys) == int(table.num_rows)
+
+
+def stacked(table: pa.Table) -> Spec:
+    """Shares of each period, one on the other: the largest kinds in colours, the rest in grey."""
+    time = next((name for name in table.column_names if _is_time(table, name)), "")
+    names = [name for name in _texts(table) if name not in (time, "snapshot")]
+    if not time or not names:
+        return guessed(table)
+    share = next((one for one in ("pct_models", "pct_downloads", "pct") if one in table.column_names), "")
+    share = share or _best_number(table, time)
+    points = [(iso_day(row[time]), label(row[names[0]], 40), number(row[share])) for row in rows_of(table)]
+    total: dict[str, float] = {}
+    for _, kind, pct in points:
+        total[kind] = total.get(kind, 0) + (pct or 0)
+    kept = sorted(total, key=lambda kind: -total[kind])[:SERIES_MAX]
+    domain = [*kept, *(["others"] if len(total) > SERIES_MAX else [])]
+    data = [
+        {
+            "at": at,
+            "kind": kind if kind in kept else "others",
+            "pct": pct,
+            "order": domain.index(kind) if kind in kept else 99,
+        }
+        for at, kind, pct in points
+        if at and pct is not None
+    ]
+    x = {"field": "at", "type": "ordinal", "title": None,
+         "axis": {"labelExpr": "utcFormat(toDate(datum.value), '%b %y')", "labelAngle": 0, "labelOverlap": True,
+                  "ticks": False}}  # fmt: skip
+    bar = {
+        "mark": {"type": "bar", "width": {"band": 0.92}},
+        "encoding": {
+            "x": x,
+            "y": {
+                "field": "pct",
+                "type": "quantitative",
+                "title": spoken(share),
+                "stack": "zero",
+                "scale": {"domain": [0, 100], "clamp": True} if share.startswith("pct") else {},
+            },
+            "color": {"field": "kind", "type": "nominal", "title": None, "scale": {"domain": domain}},
+            "order": {"field": "order"},
+            "tooltip": _tooltip(("at", "period"), ("kind", spoken(names[0])), ("pct", spoken(share))),
+        },
+    }
+    return _chart(spoken(share), data, [bar], rows=13)
+
+
+def grouped(table: pa.Table) -> Spec:
+    """A name and a column per year (y2024, y2025): a grid of both."""
+    years = [name for name in table.column_names if name[:1] == "y" and name[1:5].isdecimal()]
+    name = _first_text(table)
+    if len(years) < 2:
+        return ranking(table)
+    rows = rows_of(table, name, *years)[:BARS_MAX]
+    cells = [(row[name], year[1:].replace("_", " "), row[year]) for row in rows for year in years]
+    columns = dict(zip(("name", "year", "repos"), map(list, zip(*cells, strict=True)), strict=True))
+    return grid(pa.table(columns), "year", "name", "repos")
+
+
+def curve(table: pa.Table) -> Spec:
+    """The share of the whole that the first x % have."""
+    if not {"pct_units", "pct_downloads"} <= set(table.column_names):
+        return lines(table)
+    return concentration(table, "pct_units", "pct_downloads", "snapshot" if "snapshot" in table.column_names else "")
+
+
+def ranking(table: pa.Table) -> Spec:
+    """A list in its order: the name and the best number."""
+    name = next((one for one in ("id", "unit", "org", "provider") if one in table.column_names), "") or _first_text(
+        table
+    )
+    return bars(table, name, _best_number(table, "rank"))
+
+
+def _figures(table: pa.Table) -> Spec:
+    """One row of numbers: a bar for each."""
+    row = table.to_pylist()[0]
+    named = {spoken(name): number(value) for name, value in row.items() if number(value) is not None}
+    return bars(pa.table({"figure": list(named), "value": list(named.values())}), "figure", "value", "Figures")
+
+
+def _varies(table: pa.Table, name: str) -> bool:
+    return len(set(table[name].to_pylist())) > 1
 
 
 def heat(table: pa.Table) -> Spec:
@@ -546,7 +821,7 @@ def heat(table: pa.Table) -> Spec:
     if not time or not texts:
         return guessed(table)
     who = next((name for name in texts if name in ("organisation", "org", "author", "account")), texts[0])
-    value = _best_number(table, time)
+    value = "repos" if "repos" in table.column_names else _best_number(table, time)
     if time in ("day", "week") or len(set(table[time].to_pylist())) > 60:
         return release_calendar(table, time, value, who)
     return release_months(table, who, time, value)
@@ -558,26 +833,64 @@ def _flows(table: pa.Table) -> Spec:
     others = [name for name in texts if name not in bases and ("deriv" in name or "child" in name)]
     if not bases or not others:
         return guessed(table)
-    return licence_flows(table, bases[0], others[0], _best_number(table))
+    count = next((name for name in ("edges", "n") if name in table.column_names), "") or _best_number(table)
+    return licence_flows(table, bases[0], others[0], count)
 
 
 def _spans(table: pa.Table) -> Spec:
-    if {"provider", "first_seen"} <= set(table.column_names):
-        return diffusion_spans(table)
+    who = next((name for name in ("provider", "name") if name in table.column_names), "")
+    if who and "first_seen" in table.column_names:
+        return diffusion_spans(table, who)
     return guessed(table)
 
 
 _DRAWN: dict[str, Callable[[pa.Table], Spec]] = {
-    "bar": guessed, "lines": lines, "line": lines, "steps": lines, "shares": sides, "flip": flips, "heatmap": heat,
-    "calendar": heat, "flows": _flows, "spans": _spans, "adoption": lines, "concentration": lines, "curves": lines,
-}  # fmt: skip
+    "bar": guessed,
+    "lines": lines,
+    "line": lines,
+    "steps": lines,
+    "shares": sides,
+    "flip": flips,
+    "heatmap": heat,
+    "calendar": heat,
+    "flows": _flows,
+    "spans": _spans,
+    "gantt": _spans,
+    "adoption": lines,
+    "ranking": ranking,
+    "stacked": stacked,
+    "grouped": grouped,
+    "curve": curve,
+    "concentration": lines,
+    "curves": lines,
+}
 _MEASURES = ("rank_pct", "top_pct", "age_days", "days", "depth", "rank", "step", "at")
-_BEST = ("pct_downloads", "pct", "pct_of_total", "share_pct", "cumulative_pct", "cumulative", "ram", "score", "repos", "derivatives",
-         "models", "edges", "n", "downloads_30d", "downloads", "likes")  # fmt: skip
+_BEST = (
+    "pct_downloads",
+    "derivatives",
+    "terabytes",
+    "likes",
+    "pct",
+    "pct_of_total",
+    "share_pct",
+    "cumulative_pct",
+    "cumulative",
+    "ram",
+    "score",
+    "mean_b",
+    "repos",
+    "models",
+    "edges",
+    "n",
+    "downloads_30d",
+    "downloads",
+)
 
 
 def draw(kind: str, table: pa.Table, title: str = "") -> Spec:
     """The chart that a question names for the columns that its answer has; by another name, what fits the columns."""
+    if kind == "table":
+        raise Invalid("chart: this question is answered by a table alone")
     if not table.num_rows:
         made = _chart(title, [], [_nothing()], rows=2)
     else:
@@ -602,7 +915,9 @@ def _is_time(table: pa.Table, name: str) -> bool:
     kind = table.schema.field(name).type
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         return True
-    return name in ("month", "week", "day", "date", "quarter") and pa.types.is_string(kind)
+    if name not in ("month", "week", "day", "date", "quarter", "period") or not pa.types.is_string(kind):
+        return False
+    return all(iso_day(value) for value in table[name].slice(0, 50).to_pylist())
 
 
 def _best_number(table: pa.Table, *but: str) -> str:
@@ -610,6 +925,7 @@ def _best_number(table: pa.Table, *but: str) -> str:
         one.name
         for one in table.schema
         if one.name not in but
+        and table[one.name].null_count < table.num_rows
         and (pa.types.is_integer(one.type) or pa.types.is_floating(one.type) or pa.types.is_decimal(one.type))
     ]
     if not names:
@@ -665,6 +981,9 @@ def themed(spec: Spec, theme: Theme = "light", width_px: int = WIDTH_PX) -> Spec
     if not WIDTH_MIN_PX <= width_px <= WIDTH_MAX_PX:
         raise Invalid(f"width: {width_px} must be {WIDTH_MIN_PX} to {WIDTH_MAX_PX} pixels")
     made = {**spec, "config": config(theme, width_px)}
+    title = made["title"]["text"]
+    if isinstance(title, str):
+        made["title"] = {**made["title"], "text": textwrap.wrap(title, max(int(width_px / TITLE_CHAR_PX), 20)) or title}
     made["width"] = width_px
     made["autosize"] = {"type": "fit-x", "contains": "padding"}
     if "row" in made.get("encoding", {}):  # Vega-Lite can't fit facets: leave room for the days' names
@@ -674,7 +993,7 @@ def themed(spec: Spec, theme: Theme = "light", width_px: int = WIDTH_PX) -> Spec
 
 
 def config(theme: Theme, width_px: int = WIDTH_PX) -> Spec:
-    """Vega-Lite's configuration: the site's colours and sizes. It is told apart from the chart, so that pages can swap it."""
+    """Vega-Lite's configuration: the site's colours and sizes. Pages swap it with the theme."""
     p = PALETTES[theme]
     phone = width_px <= PHONE_PX
     return {
@@ -683,22 +1002,43 @@ def config(theme: Theme, width_px: int = WIDTH_PX) -> Spec:
         "padding": 8 if phone else 14,
         "title": {"color": p.text, "fontSize": 14 if phone else 15, "fontWeight": 600, "offset": 12},
         "axis": {
-            "labelColor": p.muted, "titleColor": p.muted, "gridColor": p.line, "domainColor": p.strong, "tickColor": p.strong,
-            "labelFontSize": 11 if phone else 12, "titleFontSize": 12, "titleFontWeight": 400, "labelPadding": 6,
+            "labelColor": p.muted,
+            "titleColor": p.muted,
+            "gridColor": p.line,
+            "domainColor": p.strong,
+            "tickColor": p.strong,
+            "labelFontSize": 11 if phone else 12,
+            "titleFontSize": 12,
+            "titleFontWeight": 400,
+            "labelPadding": 6,
         },
         "axisY": {"labelLimit": 120 if phone else 260},
         "axisX": {"tickCount": 4 if phone else 8, "labelFlush": True},
         "legend": {
-            "orient": "top", "labelColor": p.text, "titleColor": p.muted, "labelFontSize": 12, "titleFontSize": 12,
-            "titleFontWeight": 400, "symbolStrokeWidth": 3, "columns": 2 if phone else 3, "labelLimit": 110 if phone else 200, "symbolOpacity": 1,
+            "orient": "top",
+            "labelColor": p.text,
+            "titleColor": p.muted,
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "titleFontWeight": 400,
+            "symbolStrokeWidth": 3,
+            "columns": 2 if phone else 3,
+            "labelLimit": 110 if phone else 200,
+            "symbolOpacity": 1,
         },
         "header": {"labelColor": p.text, "labelFontSize": 12, "labelFontWeight": 600},
         "view": {"stroke": None},
         "range": {"category": [*p.series, p.rest], "ramp": list(p.ramp), "heatmap": list(p.ramp)},
-        "bar": {"color": p.series[0]}, "line": {"color": p.series[0]}, "point": {"color": p.series[0]},
-        "rect": {"color": p.series[0]}, "tick": {"color": p.series[1]}, "area": {"color": p.series[0]},
-        "rule": {"color": p.series[0]}, "text": {"color": p.text, "fontSize": 11 if phone else 12},
-    }  # fmt: skip
+        "bar": {"color": p.series[0]},
+        "line": {"color": p.series[0]},
+        "point": {"color": p.series[0]},
+        "rect": {"color": p.series[0]},
+        "tick": {"color": p.series[1]},
+        "area": {"color": p.series[0]},
+        "style": {"halo": {"stroke": p.background, "strokeOpacity": 0.75}},
+        "rule": {"color": p.series[0]},
+        "text": {"color": p.text, "fontSize": 11 if phone else 12},
+    }
 
 
 def svg(spec: Spec) -> str:

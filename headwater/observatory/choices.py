@@ -74,7 +74,7 @@ EXCLUSIONS = {
 Texts = tuple[str, ...]
 _WINDOW = re.compile(r"30d|all|\d{4}-\d{2}-\d{2}\.\.\d{4}-\d{2}-\d{2}")
 _ABOUT = {
-    "population": "Snapshots to ask, by id or name; `all`: every one that can answer. Default: the one that suits best.",
+    "population": "Snapshots to ask, by id or name; `all`: every one that can. Default: the one that suits best.",
     "day": "Of a list that is kept daily: its members and counts on this day.",
     "head": "Only the union of the first N by likes and the first N by downloads.",
     "attribution": "Whose country or organisation counts: uploader; origin, which is the root of the declared chain of "
@@ -156,12 +156,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         """Raises Invalid: a list that is too long, a text that can't be meant, bounds that do not ascend."""
         for name in _LISTS:
-            items = getattr(self, name)
-            if len(items) > ITEMS_MAX:
-                raise Invalid(f"{name}: has {len(items)} items; {ITEMS_MAX} are allowed")
-            for item in items:
-                if isinstance(item, str) and not (0 < len(item) <= ITEM_CHARS_MAX):
-                    raise Invalid(f"{name}: {item[:60]!r} must have 1 to {ITEM_CHARS_MAX} characters")
+            _check_list(self, name)
         if not _WINDOW.fullmatch(self.window):
             raise Invalid(f"window: {self.window[:40]!r} must be 30d, all or FROM..TO, two days")
         for item in self.exclude:
@@ -227,6 +222,18 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return msgspec.convert(raw, cls, strict=False)
         except msgspec.ValidationError as error:
             raise Invalid(f"choices: {error}") from error
+
+
+def _check_list(choices: Choices, name: str) -> None:
+    items = getattr(choices, name)
+    if isinstance(items, str):  # Choices(modality="llm") in Python: what else could be meant
+        items = tuple(item.strip() for item in items.split(",") if item.strip())
+        msgspec.structs.force_setattr(choices, name, items)
+    if len(items) > ITEMS_MAX:
+        raise Invalid(f"{name}: has {len(items)} items; {ITEMS_MAX} are allowed")
+    for item in items:
+        if isinstance(item, str) and not (0 < len(item) <= ITEM_CHARS_MAX):
+            raise Invalid(f"{name}: {item[:60]!r} must have 1 to {ITEM_CHARS_MAX} characters")
 
 
 def _value(name: str, value: str) -> Any:

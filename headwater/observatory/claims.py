@@ -42,6 +42,7 @@ Word = str | int | float | bool | list[str]
 VERSION = 1
 """Grows when the same claim over the same data would give another verdict; kept results are then asked again."""
 
+DEFAULT = "default"  # of a choice that a case leaves out
 FILE_BYTES_MAX = 64 << 10  # a claim is a page of text
 CLAIMS_MAX = 500  # of the operator's; a page shows all of them
 CASES_MAX = 40
@@ -91,6 +92,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     decides: Annotated[str, Meta(max_length=2_000)] = ""
     note: Annotated[str, Meta(max_length=2_000)] = ""
 
+
+_ORDER: tuple[Verdict, ...] = ("depends on", "contradicted", "reproduced", "undecidable")
 
 Figure = str | int | float | bool | None
 
@@ -249,10 +252,11 @@ def check(world: World, claim: Claim, ask: Ask = ask_question, state: bytes | No
 
 
 def check_all(world: World, ask: Ask = ask_question) -> tuple[list[ClaimResult], tuple[Unreadable, ...]]:
-    """Every claim with its verdict, and the files that could not be taken."""
+    """Every claim with its verdict, what hangs on a choice first, and the files that could not be taken."""
     loaded = Claims.load(world)
     state = state_of(world)
-    return [check(world, claim, ask, state) for claim in loaded.claims], loaded.unreadable
+    results = [check(world, claim, ask, state) for claim in loaded.claims]
+    return sorted(results, key=lambda one: (_ORDER.index(one.verdict), one.claim.id)), loaded.unreadable
 
 
 def judge(claim: Claim, unmet: Sequence[str], cases: tuple[CaseResult, ...]) -> ClaimResult:
@@ -260,7 +264,8 @@ def judge(claim: Claim, unmet: Sequence[str], cases: tuple[CaseResult, ...]) -> 
     known = () if unmet else tuple(case for case in cases if case.holds is not None)
     if not known:
         lacking = [f"no snapshot here has {one}" for one in unmet] or sorted({case.why for case in cases if case.why})
-        missing = ". ".join(part for part in (claim.decides.rstrip("."), "; ".join(lacking)) if part)
+        parts = (claim.decides.rstrip("."), "; ".join(lacking))
+        missing = " ".join(f"{part[0].upper()}{part[1:]}." for part in parts if part)
         return ClaimResult(claim=claim, verdict="undecidable", cases=cases, missing=missing)
     first = known[0]
     others = [case for case in known if case.holds != first.holds]
@@ -275,11 +280,11 @@ def judge(claim: Claim, unmet: Sequence[str], cases: tuple[CaseResult, ...]) -> 
 def differences(one: CaseResult, other: CaseResult) -> dict[str, tuple[str, str]]:
     """The choices in which two cases differ: name -> both values as text; the default is said as such."""
     stated = [
-        {"data": ", ".join(case.snapshots) or "default", **{name: said(value) for name, value in case.choices.items()}}
+        {"data": ", ".join(case.snapshots) or DEFAULT, **{name: said(value) for name, value in case.choices.items()}}
         for case in (one, other)
     ]
     names = dict.fromkeys([*stated[0], *stated[1]])
-    pairs = {name: (stated[0].get(name, "default"), stated[1].get(name, "default")) for name in names}
+    pairs = {name: (stated[0].get(name, DEFAULT), stated[1].get(name, DEFAULT)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -298,7 +303,11 @@ def _case(world: World, claim: Claim, case: Case, ask: Ask) -> CaseResult:
     try:
         if claim.question:
             answer = ask(world, claim.question, dict(case.choices))
-            sql, body, ids = answer.sql, rows_sql(answer.table), tuple(one.id for one in answer.snapshots if one.role == "population")
+            sql, body, ids = (
+                answer.sql,
+                rows_sql(answer.table),
+                tuple(one.id for one in answer.snapshots if one.role == "population"),
+            )
         else:
             snapshots = [one for name in case.snapshots for one in _named(world, name)]
             ids = tuple(one.id for one in snapshots)
@@ -394,7 +403,7 @@ def _offers(world: World, need: str) -> bool:
         return bool(world.having(name))
     question = f'select 1 as found from "{name}" where "{column}" is not null limit 1'
     with Reader(world, world.having(name)) as reader:
-        return reader.table(question).num_rows > 0
+        return len(reader.table(question)) > 0
 
 
 def _named(world: World, name: str) -> list[Snapshot]:

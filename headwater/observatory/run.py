@@ -33,13 +33,15 @@ RUN_S_MAX = 60.0  # twelve times what a question may take
 SQL_CHARS_MAX = 100_000
 TEMPORARY_MAX = "20GB"  # of spilled rows on the disk
 
+_SETTINGS = ("set TimeZone = 'UTC'", "set enable_progress_bar = true", "set enable_progress_bar_print = false")
+
 
 class Engine:
     """A DuckDB of one thread, in memory; `spill` takes what does not fit."""
 
     def __init__(self, spill: Path | None, memory: str = IMPORT_MEMORY_MAX) -> None:
         self._duck = duckdb.connect(":memory:", config=_config(spill, memory))
-        for statement in ("set TimeZone = 'UTC'", *macros()):
+        for statement in (*_SETTINGS, *macros()):
             self._duck.execute(statement)
 
     def run(self, sql: str, params: Sequence[object] = ()) -> None:
@@ -70,6 +72,13 @@ class Engine:
         """The rows of a SELECT into a Parquet file; how many."""
         self.run(f"copy ({sql}) to {literal(path)} (format parquet, compression zstd, row_group_size 122880)")
         return int(self.value(f"select count(*) from read_parquet({literal(path)})"))
+
+    def percent(self) -> float:
+        """How far the running statement is, for another thread to ask; below 0: not known."""
+        try:
+            return float(self._duck.query_progress())
+        except duckdb.Error:  # closed between the question and the answer
+            return -1.0
 
     def interrupt(self) -> None:
         self._duck.interrupt()

@@ -32,6 +32,8 @@ NORMALISING_MAX = 4  # NFC makes no text longer than three times its length; cut
 
 def plain(text: str, chars_max: int) -> str:
     """`text` without what does not show, in normal form C, at most `chars_max` characters."""
+    if len(text) <= chars_max and text.isascii() and text.isprintable():
+        return text.strip()
     shown = unicodedata.normalize("NFC", text[: chars_max * NORMALISING_MAX])
     return _HIDDEN.sub("", re.sub(_BREAKS, " ", shown).replace("\u2028", " ").replace("\u2029", " "))[
         :chars_max

@@ -121,6 +121,7 @@ class World:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._manifests: dict[tuple[Path, int, int], Manifest] = {}
+        self._known: tuple[object, Registry, Licences] | None = None
 
     @property
     def cache(self) -> Path:
@@ -173,10 +174,21 @@ class World:
 
     def registry(self) -> Registry:
         """The organisations, as shipped and as the operator's files change them."""
-        return Registry.load(self.registry_folder)
+        return self._registries()[1]
 
     def licences(self) -> Licences:
-        return Licences.load(self.registry_folder)
+        """Licence families, likewise."""
+        return self._registries()[2]
+
+    def _registries(self) -> tuple[object, Registry, Licences]:
+        """Read anew when a file has changed."""
+        folder = self.registry_folder
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        stamp = tuple((file.name, (stat := file.stat()).st_mtime_ns, stat.st_size, stat.st_ino) for file in files)
+        known = self._known
+        if known is None or known[0] != stamp:
+            known = self._known = (stamp, Registry.load(folder), Licences.load(folder))
+        return known
 
     @contextlib.contextmanager
     def importing(self) -> Iterator[Draft]:

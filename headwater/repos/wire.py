@@ -138,7 +138,10 @@ class Wire:
         return Stream(self._fetch(repo, body, _version(protocol)))
 
     def _fetch(self, repo: Repo, body: Iterable[bytes], version: str | None) -> Generator[bytes, None, None]:
-        with tempfile.TemporaryFile(dir=self._git.incoming) as request:
+        # Not on the hub's own disk: a clone is a read, and goes on when that disk is full or read-only (T05).
+        with disk_errors():
+            spooled = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the block below
+        with spooled as request:
             size_bytes = 0
             for step in body:
                 size_bytes += len(step)

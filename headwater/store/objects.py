@@ -167,6 +167,15 @@ class LocalObjects:
         except OSError as error:
             raise Corrupt(f"The disk does not give {key}: {error.strerror}") from error
 
+    def written_ms(self, key: str) -> int | None:
+        """When an object was written, by the machine's clock; None when it is not there."""
+        try:
+            return int(self.path(key).stat().st_mtime * 1000)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Corrupt(f"The disk does not give {key}: {error.strerror}") from error
+
     def delete(self, key: str) -> None:
         try:
             self.path(key).unlink(missing_ok=True)

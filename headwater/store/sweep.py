@@ -7,10 +7,11 @@ meanwhile either keeps the object or writes it anew.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.exc import IntegrityError
 
 from headwater.ground.names import Sha256
@@ -20,11 +21,14 @@ from headwater.store.hashes import XetHash
 from headwater.store.objects import blob_key, xorb_key
 from headwater.store.xets import Xets
 
+_HEX64 = re.compile(r"[0-9a-f]{64}\Z")
+
 
 @dataclass(frozen=True, slots=True)
 class Swept:
     blobs: int = 0
     xorbs: int = 0
+    objects: int = 0
     freed_bytes: int = 0
 
 
@@ -50,6 +54,36 @@ def blobs(store: Store, unheld: Iterable[Sha256], before_ms: int) -> Swept:
                 store.objects.delete(blob_key(sha256))
             count += 1
     return Swept(blobs=count, freed_bytes=freed)
+
+
+def unnamed(store: Store, before_ms: int) -> Swept:
+    """Objects written before `before_ms` that no row names: what a crash left between an object and its row.
+
+    For the process that owns the data folder alone. Walks all objects.
+    """
+    whole = (tables.blob.c.sha256, tables.blob.c.recipe.is_(None))
+    here = (tables.xorb.c.hash, tables.xorb.c.state != "gone")
+    count, freed = 0, 0
+    for kind, (name, named) in (("blobs", whole), ("xorbs", here)):
+        for key in store.objects.keys(kind):
+            found = "".join(key.split("/")[1:])
+            written_ms = store.objects.written_ms(key)
+            if written_ms is None or written_ms >= before_ms or not _HEX64.match(found):
+                continue
+            if _is_named(store, name, named, found):
+                continue
+            # Landing and writing the row are one step under this lock: no row now means that none will come.
+            with store.stripes.hold(found):
+                if not _is_named(store, name, named, found):
+                    freed += store.objects.size(key) or 0
+                    store.objects.delete(key)
+                    count += 1
+    return Swept(objects=count, freed_bytes=freed)
+
+
+def _is_named(store: Store, name: ColumnElement[str], named: ColumnElement[bool], found: str) -> bool:
+    with store.db.read() as connection:
+        return connection.execute(select(name).where(name == found, named)).first() is not None
 
 
 def xorbs(xets: Xets, unheld: Iterable[str], before_ms: int) -> Swept:

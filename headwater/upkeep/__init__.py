@@ -6,7 +6,7 @@ deleted; a backup is the hub as it was at one event. Refuses to know: HTTP, what
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import select
 
@@ -18,8 +18,10 @@ from headwater.ground.settings import Settings
 from headwater.repos import Repos
 from headwater.repos.tables import repo
 from headwater.store import Store, Uploads, Xets, sweep
+from headwater.store.sweep import Swept
 
 COLLECT_EVERY_S = 3600
+LOOK_EVERY_S = 86_400  # for objects that no row names: only a crash leaves any, and all objects are walked
 PAGE = 500
 
 
@@ -29,6 +31,7 @@ class Collected:
     uploads: int
     blobs: int
     xorbs: int
+    unnamed: int
     freed_bytes: int
 
 
@@ -38,9 +41,13 @@ class Upkeep:
     ) -> None:
         self._db, self._clock, self._settings = db, clock, settings
         self._repos, self._store, self._xets, self._uploads = repos, store, xets, uploads
+        self._looked_s: float | None = None  # when all objects were walked
 
     def collect(self) -> Collected:
-        """Abandoned uploads, then blobs nobody holds, then xorbs of no blob that no client remembers (T23)."""
+        """Abandoned uploads, then blobs nobody holds, then xorbs of no blob that no client remembers (T23).
+
+        Once a day also objects that no row names. Only in the process that owns the data folder.
+        """
         now_ms = self._clock.now_ms()
         grace_ms = now_ms - self._settings.upload_grace_s * 1000
         keep_ms = now_ms - self._settings.xorb_keep_s * 1000
@@ -60,9 +67,13 @@ class Upkeep:
         while unused := self._repos.holds.unheld_xorbs(keep_ms, after, PAGE):
             swept = sweep.xorbs(self._xets, unused, keep_ms)
             xorbs, freed, after = xorbs + swept.xorbs, freed + swept.freed_bytes, unused[-1]
-        found = Collected(released, uploads, blobs, xorbs, freed)
-        if released or uploads or blobs or xorbs:
-            log.info("collected", holds=released, uploads=uploads, blobs=blobs, xorbs=xorbs, freed_bytes=freed)
+        left = Swept()
+        if self._looked_s is None or self._clock.tick_s() - self._looked_s > LOOK_EVERY_S:
+            left = sweep.unnamed(self._store, grace_ms)
+            self._looked_s = self._clock.tick_s()
+        found = Collected(released, uploads, blobs, xorbs, left.objects, freed + left.freed_bytes)
+        if any(asdict(found).values()):
+            log.info("collected", **asdict(found))
         return found
 
     def collect_and_schedule(self) -> None:

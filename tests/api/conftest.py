@@ -6,6 +6,7 @@ organization; `otto` is admin of another one; `root` administers the hub.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import tempfile
@@ -36,8 +37,6 @@ def token_of(name: str) -> str:
 
 
 def seeded() -> bytes:
-    import json
-
     users = [{"name": n, "fullname": n.title(), "email": f"{n}@example.org", "token": token_of(n)} for n in PEOPLE]
     users[0]["password"] = PASSWORD
     orgs = [

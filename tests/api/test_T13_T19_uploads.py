@@ -22,7 +22,15 @@ def parts(new_hub: Callable[..., Hub]) -> Hub:
 
 @pytest.fixture(scope="module")
 def strict(new_hub: Callable[..., Hub]) -> Hub:
-    return new_hub(commit_lines_max=20, lfs_batch_max=30, lfs_file_max=10**6, json_body_max=20_000, inline_file_max=9_000, shard_max=20_000, push_max=20_000)
+    return new_hub(
+        commit_lines_max=20,
+        lfs_batch_max=30,
+        lfs_file_max=10**6,
+        json_body_max=20_000,
+        inline_file_max=9_000,
+        shard_max=20_000,
+        push_max=20_000,
+    )
 
 
 def stored(hub: Hub, data: bytes) -> bool:
@@ -54,7 +62,7 @@ def test_T13_a_body_that_is_not_what_was_announced_leaves_nothing(hub: Hub, wron
     address, sent = hub.upload_address(repo, data), WRONG[wrong](data)
     said = {"declared": len(sent), "not declared": "", "a lie": len(data)}[length]
     answer = hub.send("PUT", address, body=Body(in_pieces(sent, 3) if sent else [], said))
-    assert (400, False, []) == (answer.status, stored(hub, data), leftovers(hub))
+    assert (answer.status, stored(hub, data), leftovers(hub)) == (400, False, [])
     assert "Nothing was stored" in answer.error
     assert hub.commit(repo, [lfs_file("m.bin", sha(data), len(data))]).status == 422
     # the same address still takes the right bytes
@@ -65,7 +73,7 @@ def test_T13_a_body_that_is_not_what_was_announced_leaves_nothing(hub: Hub, wron
 def test_T13_a_wrong_length_is_refused_before_a_byte_is_read(hub: Hub) -> None:
     data = noise("declared too long", 100_000)
     answer = hub.send("PUT", hub.upload_address(hub.repo(), data), body=Body(in_pieces(data, 4), len(data) + 1))
-    assert (400, 0, "close") == (answer.status, answer.taken, answer.headers["connection"])
+    assert (answer.status, answer.taken, answer.headers["connection"]) == (400, 0, "close")
 
 
 def test_T13_a_client_that_leaves_in_the_middle_leaves_nothing(hub: Hub) -> None:
@@ -120,7 +128,9 @@ class Upload:
 
     def part(self, number: int, body: bytes | None = None) -> Answer:
         start = (number - 1) * PART
-        answer = self.hub.send("PUT", self.hub.local(self.header[str(number)]), body=body or self.data[start : start + PART])
+        answer = self.hub.send(
+            "PUT", self.hub.local(self.header[str(number)]), body=body or self.data[start : start + PART]
+        )
         if answer.status == 200:
             self.etags[number] = answer.headers["etag"]
         return answer
@@ -168,7 +178,7 @@ def test_T13_parts_that_are_wrong_are_refused_and_the_file_does_not_exist(parts:
     for number in (1, 2, 3):
         assert upload.part(number, bytes(PART) if number == 2 else None).status == 200
     refused = upload.complete()
-    assert (400, "DigestMismatch") == (refused.status, refused.code)
+    assert (refused.status, refused.code) == (400, "DigestMismatch")
     assert upload.part(2).status == 200
     upload.etags[1] = '"' + "0" * 64 + '"'
     assert upload.complete().status == 400
@@ -193,7 +203,9 @@ def test_T16_a_commit_names_only_objects_that_its_repo_holds(hub: Hub) -> None:
     never, others = noise("never sent", 100), noise("sent elsewhere", 100)
     hub.with_lfs(elsewhere, "m.bin", others, "otto")
     before = hub.head_of(repo)
-    answer = hub.commit(repo, [inline("a.txt", b"a"), lfs_file("n.bin", sha(never), 100), lfs_file("o.bin", sha(others), 100)])
+    answer = hub.commit(
+        repo, [inline("a.txt", b"a"), lfs_file("n.bin", sha(never), 100), lfs_file("o.bin", sha(others), 100)]
+    )
     assert (422, before) == (answer.status, hub.head_of(repo))
     assert sorted(answer.json["missing"]) == sorted([sha(never), sha(others)])
     assert all(oid in answer.error for oid in (sha(never), sha(others)))
@@ -254,7 +266,7 @@ def test_T19_500_gb_are_refused_when_they_are_announced(hub: Hub) -> None:
     asked = {"files": [{"path": "m.bin", "size": size, "sample": ""}]}
     preupload = hub.post(hub.api(repo, "/preupload/main"), "ada", json=asked)
     for answer in (batch, preupload):
-        assert (413, "LimitExceeded") == (answer.status, answer.code)
+        assert (answer.status, answer.code) == (413, "LimitExceeded")
         assert "lfs_file_max" in answer.error
     assert "actions" in hub.batch(repo, [("a" * 64, size - 1)]).json["objects"][0]
 
@@ -285,7 +297,7 @@ def test_T19_a_declared_length_beyond_the_limit_is_answered_before_a_byte_is_rea
     token = hub.xet(repo, "write") if address.startswith("/xet/") else "ada"
     where = address.replace("API", hub.api(repo)).replace("REPO", f"/{repo}")
     answer = hub.send(method, where, token, body=Body(endless(), size))
-    assert (413, 0) == (answer.status, answer.taken)
+    assert (answer.status, answer.taken) == (413, 0)
     assert answer.error
 
 
@@ -330,7 +342,7 @@ def test_T19_a_xorb_beyond_xets_limit_is_refused_as_soon_as_it_is_known(hub: Hub
             yield xorb.serialised() * 8  # a MiB
 
     answer = post_xorb(hub, token, xorb, Body(chunks(), ""))
-    assert (413, True) == (answer.status, answer.taken <= 66 << 20)
+    assert (answer.status, answer.taken <= 66 << 20) == (413, True)
     assert leftovers(hub) == []
 
 
@@ -342,7 +354,7 @@ def test_T19_too_many_operations_objects_and_files_are_refused(strict: Hub) -> N
     assert "commit_lines_max" in answer.error
     assert strict.commit(repo, [inline(f"f{i}", b"") for i in range(20)]).status == 200
     batch = strict.batch(repo, [(f"{i:064x}", 1) for i in range(31)])
-    assert (413, True) == (batch.status, "lfs_batch_max" in batch.error)
+    assert (batch.status, "lfs_batch_max" in batch.error) == (413, True)
     assert strict.batch(repo, [(f"{i:064x}", 1) for i in range(30)]).status == 200
 
 
@@ -362,7 +374,7 @@ def test_T19_a_file_too_large_for_the_commit_itself_is_told_to_go_through_lfs(st
     repo = strict.repo()
     assert strict.commit(repo, {"f.txt": bytes(9_000)}).status == 200
     answer = strict.commit(repo, {"g.txt": bytes(9_001)})
-    assert (413, True) == (answer.status, "inline_file_max" in answer.error)
+    assert (answer.status, "inline_file_max" in answer.error) == (413, True)
 
 
 def test_T19_a_folder_of_many_files_comes_in_pages(hub: Hub) -> None:

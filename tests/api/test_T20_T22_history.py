@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import threading
+from itertools import pairwise
+from pathlib import Path
 
+import pytest
 from asgi_hub import Answer, Hub, Midway, inline, lfs_file, ndjson, noise, sha
 from xet_files import chunks_of, unpacked, with_xet, xet_file
+
+from headwater.repos import git
 
 WRITERS = 20
 LARGE = 5 << 20  # more than one step of an answer
@@ -21,7 +28,7 @@ def history(hub: Hub, repo: str, rev: str = "main") -> list[dict[str, object]]:
 
 
 def linear(commits: list[dict[str, object]]) -> bool:
-    return all(a["parents"] == [b["id"]] for a, b in zip(commits, commits[1:], strict=False))
+    return all(a["parents"] == [b["id"]] for a, b in pairwise(commits))
 
 
 def test_T20_parallel_commits_without_a_parent_all_land_one_after_the_other(hub: Hub) -> None:
@@ -137,9 +144,7 @@ def test_T22_a_resume_by_commit_gets_the_old_bytes_after_a_force_push(hub: Hub) 
     hub.ok("POST", hub.api(repo, "/super-squash/main"), "ada", json={"message": "one"})
     rest = hub.get(f"/{repo}/resolve/{commit}/m.bin", headers={"range": "bytes=1000-"})
     assert (206, first[1000:]) == (rest.status, rest.body)
-    by_branch = hub.get(
-        f"/{repo}/resolve/main/m.bin", headers={"range": "bytes=1000-", "if-range": f'"{sha(first)}"'}
-    )
+    by_branch = hub.get(f"/{repo}/resolve/main/m.bin", headers={"range": "bytes=1000-", "if-range": f'"{sha(first)}"'})
     assert (200, second) == (by_branch.status, by_branch.body)
 
 
@@ -184,6 +189,35 @@ def test_T20_a_branch_and_a_commit_at_the_same_time_see_one_head(hub: Hub) -> No
     branches = hub.ok("GET", hub.api(repo, "/refs")).json["branches"]
     assert len(branches) == 7
     assert all(branch["targetCommit"] in known for branch in branches)
+
+
+def test_T20_a_reader_who_is_slow_does_not_bring_an_old_head_back(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He looks at the disk, a commit lands, and only then he remembers what he saw: the next commit must not follow it."""
+    repo = hub.repo()
+    reading, go_on, read = threading.Event(), threading.Event(), git._read_refs
+
+    def slowly(root: Path) -> dict[str, str]:
+        found = read(root)
+        if not reading.is_set():
+            reading.set()
+            go_on.wait(0.5)  # a hub that makes the commit wait for the reader is right, too
+        return found
+
+    monkeypatch.setattr(git, "_read_refs", slowly)
+    hub.rooms.repos.git.forget(hub.row(repo).id)
+
+    async def both() -> Answer:
+        looking = asyncio.create_task(hub.asend("GET", hub.api(repo, "/refs")))
+        await asyncio.get_running_loop().run_in_executor(None, reading.wait, 5)
+        committed = await hub.asend("POST", hub.api(repo, "/commit/main"), "ada", body=commit_body("first"))
+        go_on.set()
+        await looking
+        return committed
+
+    (first,) = hub.together(both())
+    assert hub.head_of(repo) == first.json["commitOid"]
+    second = hub.committed(repo, {"second": b"2"})
+    assert [c["id"] for c in history(hub, repo)][:2] == [second, first.json["commitOid"]]
 
 
 def test_T20_twelve_files_of_a_mebibyte_in_one_commit(hub: Hub) -> None:

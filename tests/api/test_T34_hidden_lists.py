@@ -133,8 +133,8 @@ def test_T34_counts_differ_by_exactly_what_may_be_seen(world: World) -> None:
         overview = world.hub.ok("GET", "/api/organizations/acme/overview", who).json
         return [overview["numModels"], overview["numDatasets"], overview["numSpaces"]]
 
-    assert [[1, 0, 0]] * 3 == [counted(who) for who in STRANGERS]
-    assert [[2, 1, 0]] * 3 == [counted(who) for who in INSIDERS]
+    assert [counted(who) for who in STRANGERS] == [[1, 0, 0]] * 3
+    assert [counted(who) for who in INSIDERS] == [[2, 1, 0]] * 3
 
 
 def test_T34_pages_of_a_list_are_full_for_everybody(world: World) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from asgi_hub import Hub, page
 
@@ -28,7 +30,7 @@ def test_T41_a_moved_repos_old_name_leads_to_it_and_is_given_to_nobody_by_accide
         answer = hub.get(address, "wim")
         assert (307, address.replace(old, new)) == (answer.status, answer.headers["location"])
     refused = create(hub, old.split("/")[1], "wim", "acme")
-    assert (409, True) == (refused.status, "was the name of a model that was moved" in refused.error)
+    assert (refused.status, "was the name of a model that was moved" in refused.error) == (409, True)
     assert move(hub, hub.repo("wim", owner="acme"), old, "wim").status == 409
     assert hub.get(hub.api(old)).headers["location"] == hub.api(new)  # still
 
@@ -53,7 +55,7 @@ def test_T41_a_deleted_repos_name_is_kept_for_its_owners_administrators(hub: Hub
 def test_T41_a_chain_of_moves_leads_to_where_the_repo_is_now(hub: Hub) -> None:
     first = hub.repo("ada")
     names = [first, *(f"ada/{hub.name('next')}" for _ in range(3))]
-    for source, target in zip(names, names[1:], strict=False):
+    for source, target in pairwise(names):
         assert move(hub, source, target).status == 200
     for name in names[:-1]:
         assert hub.get(hub.api(name)).headers["location"] == hub.api(names[-1])
@@ -70,10 +72,9 @@ def test_T41_a_renamed_namespace_keeps_its_old_name_from_others(hub: Hub) -> Non
     accounts.rename_namespace(hub.actor("oldname"), "oldname", "newname")
     moved = repo.replace("oldname", "newname")
     assert hub.get(f"/api/datasets/{repo}").headers["location"] == f"/api/datasets/{moved}"
-    for name in ("oldname", "OldName", "old-name", "old_name", "old.name"):
-        if name.lower() == "oldname":
-            with pytest.raises(Conflict):
-                accounts.create_user(name)
+    for name in ("oldname", "OldName"):
+        with pytest.raises(Conflict):
+            accounts.create_user(name)
     with pytest.raises(Conflict):
         accounts.create_org(hub.actor("sam"), "oldname")
     assert create(hub, "x", "sam", "oldname").status == 403
@@ -104,7 +105,7 @@ def test_T41_the_old_name_in_a_body_is_told_apart_from_an_absent_one(hub: Hub) -
     old, new = hub.repo("ada"), f"ada/{hub.name('next')}"
     assert move(hub, old, new).status == 200
     answer = hub.send("DELETE", "/api/repos/delete", "ada", json={"name": old.split("/")[1], "organization": "ada"})
-    assert (409, True) == (answer.status, new in answer.error)
+    assert (answer.status, new in answer.error) == (409, True)
     assert move(hub, old, f"ada/{hub.name('next')}").status == 409
     assert hub.get(hub.api(new)).status == 200
     target = {"target": {"type": "model", "name": old}, "files": []}
@@ -129,7 +130,7 @@ def test_T42_the_first_segments_of_urls_are_nobodys_namespace(hub: Hub) -> None:
 
 
 BAD = [
-    "", ".", "..", "...", "a..b", "a--b", "-a", "a-", ".a", "a.", "a.git", "a.lock", "a b", "a/b/c", "a\\b",
+    "", ".", "..", "...", "a..b", "a--b", "-a", "a-", ".a", "a.", "a.git", "a.GIT", "a.lock", "a b", "a/b/c", "a\\b",
     "a%2fb", "a?b", "a#b", "a:b", "a@b", "a\x00b", "a\nb", "x" * 97, "con", "NUL", "com1", "\u0430dmin", "mod\u00e9le",
     "\uff41bc", "a\u200bb", "\u202eabc", "\U0001f917", "a\u0301",
 ]  # fmt: skip
@@ -138,13 +139,11 @@ BAD = [
 @pytest.mark.parametrize("name", BAD, ids=ascii)
 def test_T42_a_name_that_is_unsafe_or_looks_like_another_alphabet_is_refused(hub: Hub, name: str) -> None:
     answer = create(hub, name)
-    assert (400, "BadRequest") == (answer.status, answer.code)
+    assert (answer.status, answer.code) == (400, "BadRequest")
     assert "name" in answer.error
     assert move(hub, hub.repo(), f"ada/{name}").status == 400
-    assert hub.post("/new", headers=hub.session("ada"), json={"type": "model", "owner": "ada", "name": name}).status in (
-        400,
-        303 if name != name.strip() else 400,
-    )
+    form = {"type": "model", "owner": "ada", "name": name}
+    assert hub.post("/new", headers=hub.session("ada"), json=form).status == 400
 
 
 @pytest.mark.parametrize("kind", ["kernel", "bucket", "", "MODEL", "models/", 7, ["model"]])

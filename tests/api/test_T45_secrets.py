@@ -213,8 +213,11 @@ def test_T45_addresses_with_secrets_send_no_referrer(hub: Hub) -> None:
 def test_T45_a_bug_is_told_by_its_number_alone(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(hub, monkeypatch, RuntimeError("/secret/path and SELECT secret"))
     answer = hub.get("/api/models/ada/any")
-    assert (500, "InternalError") == (answer.status, answer.code)
-    assert answer.error == f"The hub made a mistake; its log names it under the request id {answer.headers['x-request-id']}"
+    assert (answer.status, answer.code) == (500, "InternalError")
+    assert (
+        answer.error
+        == f"The hub made a mistake; its log names it under the request id {answer.headers['x-request-id']}"
+    )
     page = hub.get("/ada/any", headers={"accept": "text/html"})
     assert page.status == 500
     assert "secret" not in page.text

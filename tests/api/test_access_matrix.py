@@ -210,7 +210,10 @@ def expected(route: Route, row: Row, asking: Who, target: Target) -> tuple[str, 
 
 
 def outcome(answer: Answer, row: Row, name: str) -> str:
-    if answer.status in (row.ok if isinstance(row.ok, tuple) else (row.ok,)) and answer.code not in ("RepoNotFound", "InvalidCredentials"):
+    if answer.status in (row.ok if isinstance(row.ok, tuple) else (row.ok,)) and answer.code not in (
+        "RepoNotFound",
+        "InvalidCredentials",
+    ):
         return "in"
     if answer.code == "RepoNotFound" and answer.status == (401 if name == "nobody" else 404):
         return "absent"

@@ -117,7 +117,7 @@ class Hub:
         command = [sys.executable, "-m", "headwater", "serve", "--port", str(self.port), "--data", str(self.data)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=REPOSITORY, env=environment(**self.env, **env), stdout=log, stderr=subprocess.STDOUT
+                command, cwd=REPOSITORY, env=environment(**{**self.env, **env}), stdout=log, stderr=subprocess.STDOUT
             )
         return self.process
 
@@ -166,8 +166,12 @@ class Hub:
     # --- the command line ---
 
     def headwater(self, *words: str, data: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "headwater", *words, "--data", str(data or self.data)]
-        env = environment(**self.env, **env)
+        return self.headwater_alone(*words, "--data", str(data or self.data), **env)
+
+    def headwater_alone(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """A command that needs no data folder."""
+        command = [sys.executable, "-m", "headwater", *words]
+        env = environment(**{**self.env, **env})
         return subprocess.run(
             command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=120, check=False
         )
@@ -284,6 +288,23 @@ class Hub:
         git("fsck", "--full", "--strict", cwd=self.git_folder(repo))
 
 
+class Download:
+    """A download that reads its first bytes and waits; its connection takes in little that is not read."""
+
+    def __init__(self, hub: Hub, path: str, *, first: int = 1000) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=60)
+        self._connection.connect()
+        self._connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        self._connection.request("GET", path, headers={"Authorization": f"Bearer {ALICE}"})
+        self._got = self._connection.getresponse()
+        assert self._got.status == 200
+        self._begun = self._got.read(first)
+
+    def rest(self) -> bytes:
+        with closing(self._connection):
+            return bytes(self._begun + self._got.read())
+
+
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -308,13 +329,17 @@ def rooms_of(data: Path, **settings: Any) -> Iterator[Any]:
         rooms.db.close()
 
 
-def problems(data: Path) -> list[str]:
-    """What `headwater verify --read-data 100` finds, and whether events and git tell the same of every ref."""
+def verified(data: Path) -> list[str]:
+    """What `headwater verify --read-data 100` finds."""
     with rooms_of(data) as rooms:
-        found = [
-            f"{one.what} {one.name}: {one.text}"
-            for one in checking.verify(rooms.db, rooms.repos, rooms.store, rooms.xets, 100, lambda _count: None)
-        ]
+        found = checking.verify(rooms.db, rooms.repos, rooms.store, rooms.xets, 100, lambda _count: None)
+        return [f"{one.what} {one.name}: {one.text} {one.repos}" for one in found]
+
+
+def problems(data: Path) -> list[str]:
+    """The same, and whether events and git tell the same of every ref."""
+    found = verified(data)
+    with rooms_of(data) as rooms:
         for repo_id, told in refs_of_events(rooms.db).items():
             refs = dict(rooms.repos.git.refs(repo_id))
             if refs != told:

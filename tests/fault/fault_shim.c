@@ -27,7 +27,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -1;
 static dev_t root_dev;
-static char readonly_switch[PATH_MAX], eio_switch[PATH_MAX];
+static char root_path[PATH_MAX], readonly_switch[PATH_MAX], eio_switch[PATH_MAX];
 static int has_root, has_control;
 
 #define REAL(type, name, ...)                                                \
@@ -37,7 +37,7 @@ static int has_root, has_control;
 __attribute__((constructor)) static void begin(void) {
     const char *root = getenv("FAULT_ROOT"), *log = getenv("FAULT_LOG"), *control = getenv("FAULT_CONTROL");
     struct stat st;
-    if (root && stat(root, &st) == 0) {
+    if (root && stat(root, &st) == 0 && realpath(root, root_path)) {
         root_dev = st.st_dev;
         has_root = 1;
     }
@@ -83,10 +83,20 @@ static int on_our_disk(const char *path) {
     return stat(folder, &st) == 0 && st.st_dev == root_dev;
 }
 
-static int refuses_changes(void) {
+static int refuses_path(const char *path) {
+    size_t n = strlen(root_path);
     if (!has_control || syscall(SYS_access, readonly_switch, F_OK) != 0) return 0;
+    if (strncmp(path, root_path, n) != 0 || path[n] != '/') return 0;
     errno = EROFS;
     return 1;
+}
+
+static int refuses_file(int fd) {
+    char link[64], path[PATH_MAX];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    path[n > 0 ? n : 0] = 0;
+    return refuses_path(path);
 }
 
 static void note(char op, uint64_t ino, int64_t at, const void *a, uint32_t a_len, const void *b, uint32_t b_len) {
@@ -120,7 +130,7 @@ static int opened(int dirfd, const char *path, int flags, mode_t mode) {
     if (!has_root || !changes || (flags & O_TMPFILE) == O_TMPFILE) return real(dirfd, path, flags, mode);
     whole(dirfd, path, full);
     if (!on_our_disk(full)) return real(dirfd, path, flags, mode);
-    if (refuses_changes()) return -1;
+    if (refuses_path(full)) return -1;
     pthread_mutex_lock(&lock);
     int fd = real(dirfd, path, flags, mode);
     struct stat st;
@@ -152,7 +162,7 @@ ssize_t write(int fd, const void *data, size_t size) {
     REAL(ssize_t, "write", int, const void *, size_t);
     struct stat st;
     if (!ours(fd, &st)) return real(fd, data, size);
-    if (refuses_changes()) return -1;
+    if (refuses_file(fd)) return -1;
     pthread_mutex_lock(&lock);
     ssize_t n = real(fd, data, size);
     if (n > 0) note('w', st.st_ino, lseek(fd, 0, SEEK_CUR) - n, NULL, 0, data, (uint32_t)n);
@@ -164,7 +174,7 @@ static ssize_t written_at(int fd, const void *data, size_t size, off_t at) {
     REAL(ssize_t, "pwrite64", int, const void *, size_t, off_t);
     struct stat st;
     if (!ours(fd, &st)) return real(fd, data, size, at);
-    if (refuses_changes()) return -1;
+    if (refuses_file(fd)) return -1;
     pthread_mutex_lock(&lock);
     ssize_t n = real(fd, data, size, at);
     if (n > 0) note('w', st.st_ino, at, NULL, 0, data, (uint32_t)n);
@@ -192,7 +202,7 @@ static int cut(int fd, off_t size) {
     REAL(int, "ftruncate64", int, off_t);
     struct stat st;
     if (!ours(fd, &st)) return real(fd, size);
-    if (refuses_changes()) return -1;
+    if (refuses_file(fd)) return -1;
     pthread_mutex_lock(&lock);
     int result = real(fd, size);
     if (result == 0) note('t', st.st_ino, size, NULL, 0, NULL, 0);
@@ -242,7 +252,7 @@ static int renamed(int from_fd, const char *from, int to_fd, const char *to, uns
     char a[PATH_MAX], b[PATH_MAX];
     whole(from_fd, from, a), whole(to_fd, to, b);
     int known = on_our_disk(b);
-    if (known && refuses_changes()) return -1;
+    if (known && refuses_path(b)) return -1;
     pthread_mutex_lock(&lock);
     int result = (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
     if (result == 0 && known) note_paths('r', 0, 0, a, b);
@@ -258,7 +268,7 @@ static int linked(int from_fd, const char *from, int to_fd, const char *to, int 
     char a[PATH_MAX], b[PATH_MAX];
     whole(from_fd, from, a), whole(to_fd, to, b);
     int known = on_our_disk(b);
-    if (known && refuses_changes()) return -1;
+    if (known && refuses_path(b)) return -1;
     pthread_mutex_lock(&lock);
     int result = (int)syscall(SYS_linkat, from_fd, from, to_fd, to, flags);
     if (result == 0 && known) note_paths('l', 0, 0, a, b);
@@ -273,7 +283,7 @@ static int removed(int dirfd, const char *path, int flags) {
     char full[PATH_MAX];
     whole(dirfd, path, full);
     int known = on_our_disk(full);
-    if (known && refuses_changes()) return -1;
+    if (known && refuses_path(full)) return -1;
     pthread_mutex_lock(&lock);
     int result = (int)syscall(SYS_unlinkat, dirfd, path, flags);
     if (result == 0 && known) note_paths('u', 0, 0, full, NULL);
@@ -294,7 +304,7 @@ static int folder_made(int dirfd, const char *path, mode_t mode) {
     struct stat st;
     whole(dirfd, path, full);
     int known = on_our_disk(full);
-    if (known && refuses_changes()) return -1;
+    if (known && refuses_path(full)) return -1;
     pthread_mutex_lock(&lock);
     int result = (int)syscall(SYS_mkdirat, dirfd, path, mode);
     if (result == 0 && known && fstatat(dirfd, path, &st, 0) == 0) note_paths('m', st.st_ino, 0, full, NULL);
@@ -333,3 +343,10 @@ static ssize_t read_at(int fd, void *into, size_t size, off_t at) {
 
 ssize_t pread(int fd, void *into, size_t size, off_t at) { return read_at(fd, into, size, at); }
 ssize_t pread64(int fd, void *into, size_t size, off_t at) { return read_at(fd, into, size, at); }
+
+static ssize_t sent(int to, int from, off_t *at, size_t size) {
+    return unreadable(from) ? -1 : (ssize_t)syscall(SYS_sendfile, to, from, at, size);
+}
+
+ssize_t sendfile(int to, int from, off_t *at, size_t size) { return sent(to, from, at, size); }
+ssize_t sendfile64(int to, int from, off_t *at, size_t size) { return sent(to, from, at, size); }

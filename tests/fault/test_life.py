@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import Hubs
-from fault_hub import ALICE, Answer, Hub, clone_of, git, problems, until
+from fault_hub import Answer, Download, Hub, clone_of, git, problems, until
 
 LONG = 24 << 20  # bytes: more than the buffers of a connection hold
 MIB = 1 << 20
@@ -24,23 +24,6 @@ MIB = 1 << 20
 
 def noise(seed: object, size: int) -> bytes:
     return hashlib.shake_128(str(seed).encode()).digest(size)
-
-
-class Download:
-    """A download that reads its first bytes and waits."""
-
-    def __init__(self, hub: Hub, path: str, *, first: int = 1000) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=60)
-        self._connection.connect()
-        self._connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        self._connection.request("GET", path, headers={"Authorization": f"Bearer {ALICE}"})
-        self._got = self._connection.getresponse()
-        assert self._got.status == 200
-        self._begun = self._got.read(first)
-
-    def rest(self) -> bytes:
-        with closing(self._connection):
-            return self._begun + self._got.read()
 
 
 class Upload:

@@ -123,7 +123,11 @@ def all_closed(socks: list[socket.socket]) -> None:
 
 @pytest.mark.parametrize(
     "sent",
-    [b"", b"GET /alice/m HTTP/1.1\r\nHost: hub.te", b"GET /health/live HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nX: "],
+    [
+        b"",
+        b"GET /alice/m HTTP/1.1\r\nHost: hub.te",
+        b"GET /health/live HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nX: ",
+    ],
     ids=["silence", "half a header", "half a second request"],
 )
 def test_T59_500_sockets_that_do_not_finish_their_headers_stop_nobody_and_are_closed(quick: Hub, sent: bytes) -> None:
@@ -168,7 +172,8 @@ def test_T59_500_readers_that_stand_still_stop_nobody_are_closed_and_cost_little
         for sock in socks:
             assert sock.recv(100)
         serves_others(quick)
-        assert quick.rss_bytes - grown < 250 * MIB  # 500 x (a step of 128 KiB on its way and one ahead), some of 1 MiB
+        # each: a step on its way and one ahead, of 128 KiB, but of 1 MiB for the first 48; and as much again for luck
+        assert quick.rss_bytes - grown < 400 * MIB
         # closed on the server's side: what lies in our own buffers can still be read
         until(lambda: _connections(quick) < 20, "closing the connections", 30)
         assert len(socks) == SLOW
@@ -200,7 +205,7 @@ def test_T59_more_connections_than_allowed_are_refused_with_503_and_the_port_rec
     with crowd(quick.port, b"", 720) as socks:
         answers = [sock for sock in socks[-15:] if statuses(heard(sock)) == [503]]
         assert len(answers) == 15
-    until(lambda: quick.answers(), "recovering")
+    until(quick.answers, "recovering")
     serves_others(quick)
 
 
@@ -243,11 +248,13 @@ SMUGGLING = {
 }
 # These are well-formed, if rare, and one request each.
 PLAIN = {
-    "chunk extensions": POST + CHUNKED + b"\r\n2;a=b;c=\"d\"\r\n{}\r\n0\r\n\r\n",
+    "chunk extensions": POST + CHUNKED + b'\r\n2;a=b;c="d"\r\n{}\r\n0\r\n\r\n',
     "trailers": POST + CHUNKED + b"\r\n2\r\n{}\r\n0\r\nX-Trailer: 1\r\n\r\n",
     "one byte a chunk": POST + CHUNKED + b"\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
     "upper case": POST + b"TRANSFER-ENCODING: CHUNKED\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
 }
+
+
 @pytest.mark.parametrize("name", SMUGGLING)
 def test_T60_an_ambiguous_request_is_refused_and_nothing_after_it_is_read(hub: Hub, name: str) -> None:
     answer = said(hub.port, SMUGGLING[name])

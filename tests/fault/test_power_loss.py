@@ -47,7 +47,7 @@ class Story:
 
     def acknowledged(self, **now: object) -> None:
         before = self.told[-1][1] if self.told else Said()
-        self.told.append((self.log.stat().st_size, Said(**{**vars(before), **now})))  # type: ignore[arg-type]
+        self.told.append((self.log.stat().st_size, Said(**{**vars(before), **now})))
 
     def look(self) -> None:
         """The refs of all repos as the hub tells them: they were acknowledged just now."""

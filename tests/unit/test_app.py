@@ -48,8 +48,9 @@ def folder() -> Iterator[Path]:
 
 def test_T10_a_second_owner_is_refused_with_the_first_ones_number_and_does_no_damage(folder: Path) -> None:
     with root.owning(folder / "data"):
-        with pytest.raises(Unavailable, match=rf"process {os.getpid()}\) serves .*another --data"), root.owning(
-            folder / "data"
+        with (
+            pytest.raises(Unavailable, match=rf"process {os.getpid()}\) serves .*another --data"),
+            root.owning(folder / "data"),
         ):
             raise AssertionError
         assert (folder / "data/lock").read_text() == f"{os.getpid()}\n"
@@ -115,6 +116,7 @@ def test_T01_what_a_crash_left_half_written_is_cleared_before_the_first_request(
     root.prepare(hub.rooms)
     assert list(hub.rooms.store.objects.incoming.iterdir()) == []
     assert list((hub.data / "git/incoming").iterdir()) == []
+    half.drop()
 
 
 def test_a_folder_of_a_newer_headwater_is_refused(hub: Hub) -> None:

@@ -100,7 +100,7 @@ def _require_own_page(rooms: Rooms, request: Request) -> None:
     origin = request.headers.get("origin")
     ours = {urlsplit(rooms.settings.base_url).netloc, request.headers.get("host", "")}
     foreign = fetched_from not in ("same-origin", "none") if fetched_from else False
-    if foreign or (origin is not None and urlsplit(origin).netloc not in ours):
+    if foreign or (origin is not None and urlsplit(origin).netloc not in ours - {""}):
         raise Forbidden("This form came from another site; open the sign-in page here")
 
 

@@ -6,11 +6,12 @@ twice is one snapshot.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 import msgspec
 
 from headwater.ground.db import Database
-from headwater.ground.errors import DigestMismatch, EntryMissing, HeadwaterError, Invalid
+from headwater.ground.errors import DigestMismatch, EntryMissing, HeadwaterError, Invalid, Unavailable
 from headwater.observatory.imports import (
     edges,
     history,
@@ -41,16 +42,20 @@ from headwater.observatory.imports.fields import time_sql
 from headwater.observatory.imports.folder import day_in_name, manifest_of, name_of, options_of
 from headwater.observatory.imports.importer import Importer
 from headwater.observatory.imports.job import Job, Options, Progress, newest_of, parquet_relation
+from headwater.observatory.imports.mending import mend
 from headwater.observatory.imports.registry_csv import keep_accounts, keep_licences
 from headwater.observatory.imports.staging import Stage
 from headwater.observatory.registry import Fault
 from headwater.observatory.run import Engine, literal
+from headwater.observatory.schema import TEXT_CHARS_MAX
+from headwater.observatory.texts import link, plain
 from headwater.observatory.world import IMPORTER_VERSION, Draft, Manifest, Snapshot, World, moment, source_name
 
 FILES_MAX = 1_000_000  # of a folder
 STAGED = "staged.parquet"
+SAID_CHARS_MAX = 4 * TEXT_CHARS_MAX  # of an attribution, a bias: sentences
 PROBLEMS_SHOWN = 200  # kinds of problems in a report
-READ_BYTES = 1 << 20
+_NOT_UTF8 = re.compile(r"not valid UTF-?8|invalid UTF-?8", re.IGNORECASE)
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}\.parquet\Z")
 _TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".csv.gz")
 
@@ -61,7 +66,12 @@ IMPORTERS: tuple[Importer, ...] = (
     top_lists.IMPORTER, history.IMPORTER, edges.IMPORTER, hub_2022.IMPORTER,
 )  # fmt: skip
 REGISTRY, LICENCES = "registry", "licences"
-KINDS = (*(importer.kind for importer in IMPORTERS), REGISTRY, LICENCES)
+KINDS: dict[str, str] = {
+    **{importer.kind: importer.note for importer in IMPORTERS},
+    REGISTRY: "who is behind an account (CSV: account, country, ...)",
+    LICENCES: "licences and their families (CSV: license, family, rank)",
+}
+"""Every kind of source there is, with what it is."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -103,13 +113,33 @@ class Given:
     kind: str = ""
     more: Callable[[Job], None] | None = None
     """What is filled beside the importer's tables."""
+    mended: bool = False
+    """Its texts are not UTF-8."""
 
 
 def import_source(world: World, source: str, options: Options, progress: Progress) -> list[Report]:
     """Imports a file, a folder, or a hub by its address. A single source that fails raises; of several, each reports.
 
-    Raises Invalid for what can't be read at all, EntryMissing for what is not there, UpstreamFailed for a hub.
+    Raises Invalid for what can't be read at all, EntryMissing for what is not there, UpstreamFailed for a hub,
+    Unavailable for a full disk.
     """
+    if options.url and not link(options.url):
+        raise Invalid(f"url: {options.url[:200]!r} must begin with http:// or https://")
+    if options.ship not in ("", "yes", "facts-only"):
+        raise Invalid(f"ship: {options.ship[:40]!r} must be yes or facts-only")
+    try:
+        return _import_any(world, source, options, progress)
+    except OSError as error:
+        raise _meaning(error, source) from error
+
+
+def _meaning(error: OSError, source: str) -> HeadwaterError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Unavailable("The disk is full; nothing was stored. Free some space and try again.", status=507)
+    return Invalid(f"import: {source[:300]!r} can't be read ({error.strerror or error})")
+
+
+def _import_any(world: World, source: str, options: Options, progress: Progress) -> list[Report]:
     if re.match(r"https?://", source):
         with listing_api.fetched(world, source, progress) as fetch:
             named = msgspec.structs.replace(
@@ -229,12 +259,23 @@ def _fault_counts(table: str, faults: Sequence[Fault]) -> list[Problem]:
 
 
 def _import_one(world: World, given: Given, options: Options, progress: Progress) -> Report:
-    """One source into one snapshot."""
+    """One source into one snapshot. A file with texts that are not UTF-8 is read again, mended."""
+    try:
+        return _import_as_is(world, given, options, progress)
+    except Invalid as error:
+        if given.stage is not None or given.mended or not _NOT_UTF8.search(error.text):
+            raise
+        progress.stage("texts are not UTF-8: writing the input again")
+        return _import_as_is(world, replace(given, mended=True), options, progress)
+
+
+def _import_as_is(world: World, given: Given, options: Options, progress: Progress) -> Report:
     began = time.monotonic()
     name = source_name(options.name)
     if given.files:
         progress.stage("reading the input once for its checksum")
     with world.importing() as draft, Engine(draft.scratch) as engine:
+        progress.watch(engine.percent)
         relation, importer, stage = _opened(engine, draft, given, options, progress)
         sha256 = _sha256(given.files or (draft.scratch / STAGED,))
         newest, dated_by = _date(engine, relation, importer, given, options)
@@ -246,6 +287,8 @@ def _import_one(world: World, given: Given, options: Options, progress: Progress
         if stage is not None:
             job.relation = staging.staged_relation(job, stage, _main_table(importer))
         importer.fill(job)
+        if given.mended:
+            job.notes.append("some texts are not UTF-8; the bytes that are none are replaced by a mark")
         if given.more is not None:
             given.more(job)
         unread, dropped, counts = job.finish_account()
@@ -281,9 +324,16 @@ def _opened(
         engine.run(f"create view raw as select {columns} from read_parquet({literal(stage.path)})")  # noqa: S608
         relation = "raw"
     else:
-        relation = parquet_relation(engine, given.files)
+        relation = parquet_relation(engine, _mended(given.files, draft.scratch) if given.mended else given.files)
     found = engine.columns(relation)
     return relation, _importer(kind, {name.lower(): type_ for name, type_ in found.items()}, given.label), stage
+
+
+def _mended(files: Sequence[Path], scratch: Path) -> list[Path]:
+    targets = [scratch / f"mended-{number}.parquet" for number in range(len(files))]
+    for file, target in zip(files, targets, strict=True):
+        mend(file, target)
+    return targets
 
 
 def _importer(kind: str, columns: Mapping[str, str], label: str) -> Importer:
@@ -329,9 +379,10 @@ def _manifest(
     return Manifest(
         id="", source=importer.kind, name=options.name, date=_date_text(newest),
         imported_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), version=IMPORTER_VERSION,
-        licence=options.licence, attribution=options.attribution, url=options.url, ship=options.ship or "facts-only",
-        biases=options.biases, rows=job.rows, unread=unread[0], unread_rows_dropped=unread[1], sha256=sha256,
-        note=options.note,
+        licence=plain(options.licence, TEXT_CHARS_MAX), attribution=plain(options.attribution, SAID_CHARS_MAX),
+        url=link(options.url), ship=options.ship or "facts-only", biases=plain(options.biases, SAID_CHARS_MAX),
+        rows=job.rows, unread=unread[0], unread_rows_dropped=unread[1], sha256=sha256,
+        note=plain(options.note, SAID_CHARS_MAX),
     )  # fmt: skip
 
 

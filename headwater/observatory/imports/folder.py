@@ -83,7 +83,7 @@ def options_of(file: Path, facts: dict[str, Any], given: Options) -> Options:
         licence=given.licence or licence,
         attribution=given.attribution or attribution or said("origin"),
         url=given.url,
-        ship=given.ship or said("ship"),
+        ship=given.ship or ("yes" if said("ship") == "yes" else "facts-only" if said("ship") else ""),
         biases=given.biases or said("biases"),
         note=given.note or said("columns"),
     )

@@ -38,12 +38,18 @@ class Progress(Protocol):
     def done(self, count: int, total: int | None, unit: str) -> None:
         """Within the step."""
 
+    def watch(self, percent: Callable[[], float]) -> None:
+        """How far the step is can be asked for here, by any thread; below 0: not known."""
+
 
 class Silent:
     def stage(self, text: str) -> None:
         """Nobody watches."""
 
     def done(self, count: int, total: int | None, unit: str) -> None:
+        """Nobody watches."""
+
+    def watch(self, percent: Callable[[], float]) -> None:
         """Nobody watches."""
 
 

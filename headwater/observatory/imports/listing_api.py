@@ -40,6 +40,7 @@ BACKOFF_S = 2.0
 CONNECT_S = 15.0
 READ_S = 120.0
 REDIRECTS_MAX = 3
+RESTARTS_MAX = 4  # for fewer fields, or after a lost cursor
 STATE_DAYS_MAX = 3  # a list that took longer to read is not of one date
 _LINK_NEXT = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next"?')
 _RATE = re.compile(r"\br=(\d+)\b.*?\bt=(\d+)\b")
@@ -176,6 +177,7 @@ class _Fetching:
         state = self._resumed()
         self._progress.stage(f"asking {self._url}" + (f", from page {state.pages + 1} on" if state.pages else ""))
         asked: set[str] = set()
+        restarts = 0
         while state.next:
             if state.next in asked or state.pages >= PAGES_MAX:
                 raise UpstreamFailed(f"import: {self._origin} goes in a circle at page {state.pages + 1}")
@@ -183,7 +185,11 @@ class _Fetching:
             try:
                 body, following = self._get(state.next)
             except _RefusedError as error:
+                restarts += 1
+                if restarts > RESTARTS_MAX:
+                    raise UpstreamFailed(f"import: {self._origin} refuses the question: {error}") from error
                 state = self._asked_otherwise(state, error)
+                asked.clear()
                 continue
             count = self._keep(body, state.pages)
             state = msgspec.structs.replace(state, next=following, pages=state.pages + 1, models=state.models + count)

@@ -6,13 +6,14 @@ whether they are numbers is for the fields to say. Nothing is evaluated, no refe
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, cast
 
 import msgspec
 import pyarrow as pa
@@ -123,14 +124,17 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def opened(file: Path) -> BinaryIO:
+@contextlib.contextmanager
+def opened(file: Path) -> Iterator[IO[bytes]]:
     """The file's bytes, decompressed if they are gzip."""
-    raw = file.open("rb")
-    if raw.read(2) == b"\x1f\x8b":
+    with file.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
-        return cast(BinaryIO, gzip.GzipFile(fileobj=raw))
-    raw.seek(0)
-    return raw
+        if not packed:
+            yield raw
+            return
+        with gzip.GzipFile(fileobj=raw) as plain:
+            yield cast(IO[bytes], plain)
 
 
 def lines(file: Path) -> Iterator[tuple[int, bytes | None]]:

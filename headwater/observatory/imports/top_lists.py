@@ -5,6 +5,8 @@ The tables model and edge are the list as it stood on the snapshot's day; rank a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from headwater.observatory.families import quoted
 from headwater.observatory.imports.fields import Value, list_sql
 from headwater.observatory.imports.importer import Importer
@@ -39,9 +41,9 @@ def _fill(job: Job) -> None:
     }
     job.fill("rank", rank, where=meant, shown="cast(id as varchar)")
     # The same counts again: what is wrong with them is in the account already.
-    counted = {name: Value(value.sql, (), value.needed) for name, value in {**counts, "id": model_id}.items()}
-    counted |= {"counted_at": Value(f"cast({day.sql} as timestamp)", (), needed=True), "change_only": Value("false")}
-    job.fill("count", counted, where=meant)
+    counted = {name: Value(value.sql) for name, value in {**counts, "id": model_id}.items()}
+    counted |= {"counted_at": Value(f"cast({day.sql} as timestamp)"), "change_only": Value("false")}
+    job.fill("count", counted, where=f"({meant}) and ({day.sql}) is not null and ({model_id.sql}) is not null")
     if fields.column("created_at") is None:
         job.notes.append("no table model: the list names no more than ids and counts")
         return
@@ -56,9 +58,8 @@ def _fill(job: Job) -> None:
     write_models(job, model, declared, where=f"try_cast(date as date) = date {until}")
 
 
-def _knows(columns: object) -> bool:
-    names = set(columns) if isinstance(columns, dict) else set()
-    return {"date", "id"} <= names and bool({"rank", "pipeline_tag"} & names)
+def _knows(columns: Mapping[str, str]) -> bool:
+    return {"date", "id"} <= columns.keys() and bool({"rank", "pipeline_tag"} & columns.keys())
 
 
 IMPORTER = Importer(

@@ -3,9 +3,18 @@
 # ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted in population.py
 from __future__ import annotations
 
-from headwater.observatory.choices import Grain
-from headwater.observatory.families import quoted
-from headwater.observatory.questions.plan import CLASSES, EDGES, POPULATION, UNMAPPED, Plan, Question, Scope, Share, Step
+from headwater.observatory.questions.periods import period
+from headwater.observatory.questions.plan import (
+    CLASSES,
+    EDGES,
+    POPULATION,
+    UNMAPPED,
+    Plan,
+    Question,
+    Scope,
+    Share,
+    Step,
+)
 from headwater.observatory.questions.population import edges, here, listed, models, owner, roots, weights
 
 CAVEAT = ("Declared bases only: what people wrote into a card. Of the names that claim a family, about a quarter "
@@ -14,22 +23,6 @@ MANY = ("Many derivatives by few authors are often one automated series: read th
         "exclude series.")  # fmt: skip
 LAUFER = "Laufer, Oderinwale, Kleinberg (arXiv 2508.06811): declared edges; design/observatory.md, section 3"
 TOP = 50  # of rankings without end: what a page can show
-
-PERIODS: dict[Grain, str] = {
-    "day": "strftime({0}, '%Y-%m-%d')",
-    "week": "strftime(date_trunc('week', {0}), '%Y-%m-%d')",
-    "month": "strftime({0}, '%Y-%m')",
-    "quarter": "strftime({0}, '%Y') || '-Q' || quarter({0})",
-    "half": "strftime({0}, '%Y') || case when month({0}) <= 6 then '-H1' else '-H2' end",
-    "year": "strftime({0}, '%Y')",
-}
-"""A moment as the text of its period: texts that sort in the order of time."""
-
-
-def period(scope: Scope, column: str, default: Grain = "month") -> str:
-    """The period of a column by the grain chosen; a snapshot's own date for the grain `snapshot`."""
-    grain = scope.choices.grain or default
-    return PERIODS[grain].format(column) if grain in PERIODS else quoted(scope.snapshot.at.date().isoformat())
 
 
 def _rooted(scope: Scope) -> tuple[Step, ...]:
@@ -57,12 +50,12 @@ def _share(of: str, unknown: tuple[str, ...] = ()) -> Share:
 
 def _by_family(scope: Scope) -> Plan:
     steps = (*_rooted(scope), _unit("coalesce(family_of(root), 'other')"))
-    where = f" where k in ({listed(scope.choices.family)})" if scope.choices.family else ""
+    where = f" where family in ({listed(scope.choices.family)})" if scope.choices.family else ""
     select = (
         "select k as family, sum(n)::bigint as derivatives, round(100.0 * sum(n) / sum(sum(n)) over (), 1) as pct, "
         "count(distinct author) as authors, sum(d)::bigint as downloads_30d from unit group by k"
     )
-    return Plan(steps, f"select * from ({select}) s{where.replace('k in', 'family in')}", "derivatives desc, family",
+    return Plan(steps, f"select * from ({select}) s{where}", "derivatives desc, family",
                 None, (_share("derivatives by root family", ("other",)),), (CAVEAT, MANY))  # fmt: skip
 
 
@@ -108,17 +101,24 @@ def _depth(scope: Scope) -> Plan:
         "select depth, count(*) as n, count(distinct author) as authors, count(*) filter (not ended) as unended "
         "from child group by depth"
     )
-    return Plan(_rooted(scope), select, "depth", None, (), (
-        f"A walk ends after {scope.choices.steps} steps; `unended` counts those that could have gone on.", CAVEAT))
+    return Plan(
+        _rooted(scope),
+        select,
+        "depth",
+        None,
+        (),
+        (f"A walk ends after {scope.choices.steps} steps; `unended` counts those that could have gone on.", CAVEAT),
+    )
 
 
 def _undeclared(scope: Scope) -> Plan:
     name = "case when contains(m.id, '/') then split_part(m.id, '/', 2) else m.id end"
     named = (
-        f"select m.id, m.author, m.d, family_of({name}) as family, m.id not in (select child from edge where {here(scope)} "
+        f"select m.id, m.author, m.d, family_of({name}) as family, m.id not in (select child from edge where "
+        f"{here(scope)} "
         "and child is not null) as undeclared from m where m.author not in (select account from family_owner)"
     )
-    steps = (*models(_without_family(scope), "d"), Step("named", named))
+    steps = (*models(scope.without("family"), "d"), Step("named", named))
     chosen = f" and family in ({listed(scope.choices.family)})" if scope.choices.family else ""
     select = (
         "select case when grouping(family) = 1 then '(all)' else family end as family, count(*) as models, "
@@ -133,14 +133,6 @@ def _undeclared(scope: Scope) -> Plan:
     ))  # fmt: skip
 
 
-def _without_family(scope: Scope) -> Scope:
-    from dataclasses import replace
-
-    import msgspec
-
-    return replace(scope, choices=msgspec.structs.replace(scope.choices, family=()))
-
-
 _COUNTS = (("derivatives", "distinct models that declare it"), ("authors", "distinct accounts of theirs"))
 _WALK = ("attribution", "parent", "steps", "family", "window")
 
@@ -151,13 +143,15 @@ QUESTIONS = (
         "first) to the root of its chain, at most `steps` steps; the family is the first rule of families.toml whose "
         "text occurs in the root's id. `pct` is the share of all derivatives.",
         LAUFER, ("edge",), (*EDGES, *_WALK),
-        (("family", "or other"), ("derivatives", "models whose chain ends in the family"), ("pct", "of all derivatives"),
+        (("family", "or other"), ("derivatives", "models whose chain ends in the family"), ("pct",
+                                                                                            "of all derivatives"),
          ("authors", "distinct accounts of theirs"), ("downloads_30d", "their downloads in the window")),
         _by_family, wants=("model.downloads_30d",), suits=("radar",), paged=True,
     ),
     Question(
         "derivatives-by-base-owner", "derivatives", "Derivatives per owner of the direct base",
-        "Distinct models that declare any base of the owner, and distinct accounts of theirs; `pct` is the share of all "
+        "Distinct models that declare any base of the owner, and distinct accounts of theirs; `pct` is the share of "
+        "all "
         "derivatives, and sums to more than 100 because a merge has several bases.",
         LAUFER, ("edge",), (*EDGES, "family"),
         (("org", "the account that owns the base"), *_COUNTS, ("pct", "of all derivatives")),

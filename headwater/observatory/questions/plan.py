@@ -7,11 +7,12 @@ a function from Scope to Plan. ask.py runs plans; the documentation is made from
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -85,11 +86,17 @@ class Scope:
         if self.choices.as_of:
             return self.choices.as_of
         if self.choices.day:
-            return datetime(self.choices.day.year, self.choices.day.month, self.choices.day.day) + timedelta(days=1)  # noqa: DTZ001 - all times of the Observatory are naive UTC
+            return datetime.combine(self.choices.day, time()) + timedelta(days=1)
         return self.snapshot.at
 
     def has(self, need: str) -> bool:
         return has(self.snapshot, need)
+
+    def without(self, *names: str) -> Scope:
+        """The same scope with these choices as if they had not been made."""
+        plain = Choices()
+        changed = msgspec.structs.replace(self.choices, **{name: getattr(plain, name) for name in names})
+        return replace(self, choices=changed)
 
     def by(self, allowed: Sequence[str]) -> str:
         """The `by` chosen, or the first that the question can do."""

@@ -34,7 +34,8 @@ _DRAWN = {
 _FACTS = ("created_at", "pipeline_tag", "library", "license", "license_name", "parameters", "architecture",
           "quantization")  # fmt: skip
 """What may be learnt of a model from another snapshot; counts never are."""
-_OF_MODELS = ("day", "head", "modality", "age_days_max", "family", "licence", "downloads_min", "likes_min")
+_TOLD = {"licence": "varchar", "parameters": "bigint", "created_at": "timestamp"}
+_OF_MODELS = ("day", "head", "modality", "age_days_max", "licence", "downloads_min", "likes_min")
 _CLASSES_OF_MODELS = frozenset({"removed", "private", "restricted"})
 
 
@@ -84,19 +85,18 @@ def knows(scope: Scope, column: str) -> bool:
 
 
 def missing(question: Question, scope: Scope) -> list[str]:
-    """What the question needs and this snapshot does not have."""
-    lacking = []
-    for need in question.needs:
-        table, _, column = need.partition(".")
-        if table != "models":
-            there = scope.has(need)
-        elif any(scope.has(one) for one in ("model", "rank", "count", "event_day")):
-            there = not column or knows(scope, column)
-        else:
-            there = False
-        if not there:
-            lacking.append(_weight_name(scope) if need == "models.d" else need)
-    return lacking
+    """What the question needs and this snapshot does not have. `a|b`: either will do."""
+    lacking = [need for need in question.needs if not any(_there(scope, one) for one in need.split("|"))]
+    return [_weight_name(scope) if need == "models.d" else need.replace("|", " or ") for need in lacking]
+
+
+def _there(scope: Scope, need: str) -> bool:
+    table, _, column = need.partition(".")
+    if table != "models":
+        return scope.has(need)
+    if not any(scope.has(one) for one in ("model", "rank", "count", "event_day")):
+        return False
+    return not column or knows(scope, column)
 
 
 def models(scope: Scope, *columns: str) -> tuple[Step, ...]:
@@ -111,7 +111,7 @@ def models(scope: Scope, *columns: str) -> tuple[Step, ...]:
     conditions = _conditions(scope)
     steps: list[Step] = []
     if "series" in scope.choices.exclude:
-        steps += [Step("listed", _source(scope, {"created_at"})), *series.steps("listed", _bases(scope))]
+        steps += [Step("listed", _source(scope, {"created_at"})), *series.steps("listed", first_bases(scope))]
         conditions.append("id not in (select id from series where place > 1)")
     where = f" where {' and '.join(conditions)}" if conditions else ""
     return (*steps, Step("m", f"select {chosen} from ({source}) p{where}"))
@@ -129,12 +129,12 @@ def edges(scope: Scope) -> tuple[Step, ...]:
         conditions.append(f"declared_at < {day_sql(choices.until)}")
     steps: tuple[Step, ...] = ()
     if any(getattr(choices, name) for name in _OF_MODELS) or _CLASSES_OF_MODELS & set(choices.exclude):
-        steps = models(scope)
+        steps = models(scope.without("family"))
         conditions.append("id in (select id from m)")
     elif "series" in choices.exclude:
         children = f"select child as id, {owner('child')} as author, min(declared_at) as created_at from edge"
         listing = Step("listed", f"{children} where {here(scope)} group by child")
-        steps = (listing, *series.steps("listed", _bases(scope)))
+        steps = (listing, *series.steps("listed", first_bases(scope)))
         conditions.append("id not in (select id from series where place > 1)")
     every = (
         f"select snapshot, source, child as id, {owner('child')} as author, base, "
@@ -155,15 +155,18 @@ def weights(scope: Scope) -> str:
     return f"select id, d from ({_source(scope, {'d'})}) every"
 
 
-def licences(scope: Scope, ids: str) -> Step:
-    """`known_licence`: the licence of each id of a relation, from the population, else from who may tell, in order."""
-    order = " ".join(f"when {quoted(one.id)} then {place}" for place, one in enumerate(_telling(scope)))
-    told = (
-        f"select id, coalesce(license, license_name) as licence, case snapshot {order} end as place from model "
+def told(scope: Scope, name: str, expression: str, ids: str) -> Step:
+    """A step (id, `name`): what `model` says of each id of a relation, first in the population, then in the snapshots
+    that may tell facts, in their order."""
+    places = " ".join(f"when {quoted(one.id)} then {place}" for place, one in enumerate(_telling(scope)))
+    if not places:
+        return Step(f"known_{name}", f"select null::varchar as id, null::{_TOLD[name]} as {name} where false")
+    said = (
+        f"select id, {expression} as {name}, case snapshot {places} end as place from model "
         f"where {_fact_condition(scope)} and id in (select id from ({ids}) wanted)"
     )
-    chosen = f"select id, arg_min(licence, place) as licence from ({told}) told where licence is not null group by id"
-    return Step("known_licence", chosen if order else "select null::varchar as id, null::varchar as licence where false")
+    first = f"select id, arg_min({name}, place) as {name} from ({said}) said where {name} is not null group by id"
+    return Step(f"known_{name}", first)
 
 
 def roots(scope: Scope) -> tuple[Step, Step, Step]:
@@ -381,7 +384,7 @@ def _of_accounts(scope: Scope) -> list[str]:
     return found
 
 
-def _bases(scope: Scope) -> str:
+def first_bases(scope: Scope) -> str:
     return f"select child as id, min(base) as base from edge where {here(scope)} group by child"
 
 

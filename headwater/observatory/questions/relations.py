@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from headwater.observatory.questions.plan import EDGES, POPULATION, Plan, Question, Scope, Share, Step
-from headwater.observatory.questions.population import edges, here, models
+from headwater.observatory.questions.population import edges, here, models, told
 
 NO_BASE = "no declared base"
 
@@ -36,11 +36,13 @@ def _bytes(scope: Scope) -> Plan:
         "left join first_relation f on f.id = m.id"
     )
     steps = (*models(scope, "storage_bytes"), Step("first_relation", first), Step("sized", unit),
-             Step("unit", "select k, author, count(*) as n, sum(d)::bigint as d, max(d) as most, arg_max(id, d) as most_id "
+             Step("unit",
+                  "select k, author, count(*) as n, sum(d)::bigint as d, max(d) as most, arg_max(id, d) as most_id "
                   "from sized group by all"))  # fmt: skip
     select = (
         "select k as relation, count(*) as models, round(sum(d) / 1e12, 2) as terabytes, "
-        "round(median(d) / 1e9, 2) as median_gb, round(100.0 * sum(d) / sum(sum(d)) over (), 1) as pct_bytes "
+        "round(median(d) / 1e9, 2) as median_gb, round(100.0 * sum(d) / nullif(sum(sum(d)) over (), 0), 1) as "
+        "pct_bytes "
         "from sized group by k"
     )
     share = Share("bytes by relation", "unit", "k", "d", "most", "most_id", "n", (NO_BASE,))
@@ -51,11 +53,12 @@ def _bytes(scope: Scope) -> Plan:
 
 def _unchanged(scope: Scope) -> Plan:
     """How often a derivative has exactly as many parameters as its base."""
-    sized = Step("sized", f"select id, parameters from model where {here(scope)} and parameters is not null")
+    sized = told(scope, "parameters", "parameters", "select id from e union all select base from e")
     select = (
         "select relation, count(*) as edges, count(*) filter (c.parameters = b.parameters) as same, "
         "round(100.0 * count(*) filter (c.parameters = b.parameters) / count(*), 1) as pct, "
-        "count(distinct e.author) as authors from e join sized c on c.id = e.id join sized b on b.id = e.base "
+        "count(distinct e.author) as authors from e join known_parameters c on c.id = e.id join known_parameters b "
+        "on b.id = e.base "
         "where e.id <> e.base group by relation"
     )
     return Plan((*edges(scope), sized), select, "edges desc, relation", None, (), (
@@ -85,10 +88,12 @@ QUESTIONS = (
     ),
     Question(
         "parameters-unchanged", "relations", "Derivatives with exactly their base's number of parameters",
-        "Edges whose two ends both have a known number of parameters in the snapshot, and how many are equal.",
-        "design/observatory.md, section 0.7", ("edge", "model.parameters"), EDGES,
+        "Edges whose two ends both have a known number of parameters, in the population or else in a snapshot of "
+        "`known`, "
+        "and how many are equal.",
+        "design/observatory.md, section 0.7", ("edge",), EDGES,
         (("relation", "of the edge"), ("edges", "with both numbers known"), ("same", "equal"), ("pct", "same of edges"),
          ("authors", "distinct accounts")),
-        _unchanged, suits=("radar",),
+        _unchanged, wants=("model.parameters",), suits=("radar",),
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Shares of downloads: whose models the world downloads, by country, organisation and family, and how choices flip it."""
+"""Shares of downloads: whose models are downloaded, by country, organisation and family, and how choices flip it."""
 
 # ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted in population.py
 from __future__ import annotations
@@ -15,7 +15,6 @@ from headwater.observatory.questions.population import (
     knows,
     listed,
     models,
-    moment_sql,
     owner,
     roots,
 )
@@ -117,8 +116,10 @@ def shares_of(scope: Scope, grouping: Grouping) -> tuple[Share, ...]:
 
 def _side(side: str) -> str:
     return (
-        f"select {side} as k, sum(n)::bigint as models, count(distinct author) as authors, sum(d)::bigint as downloads, "
-        "round(100.0 * sum(d) / sum(sum(d)) over (), 2) as pct_downloads, sum(n_young)::bigint as models_young, "
+        f"select {side} as k, sum(n)::bigint as models, count(distinct author) as authors, sum(d)::bigint as "
+        "downloads, "
+        "round(100.0 * sum(d) / nullif(sum(sum(d)) over (), 0), 2) as pct_downloads, sum(n_young)::bigint as "
+        "models_young, "
         "round(100.0 * coalesce(sum(d_young), 0) / nullif(sum(sum(d_young)) over (), 0), 2) as pct_downloads_young "
         f"from unit group by {side}"
     )
@@ -171,8 +172,9 @@ def _windows(scope: Scope) -> Plan:
         "left join accounts a on a.account = m.author group by all",
     )
     select = (
-        "select country, sum(n)::bigint as models, round(100.0 * sum(d) / sum(sum(d)) over (), 2) as pct_30d, "
-        "round(100.0 * sum(d_all) / sum(sum(d_all)) over (), 2) as pct_all_time, "
+        "select country, sum(n)::bigint as models, round(100.0 * sum(d) / nullif(sum(sum(d)) over (), 0), 2) as "
+        "pct_30d, "
+        "round(100.0 * sum(d_all) / nullif(sum(sum(d_all)) over (), 0), 2) as pct_all_time, "
         "round(100.0 * coalesce(sum(d_young), 0) / nullif(sum(sum(d_young)) over (), 0), 2) as pct_30d_young "
         "from unit group by country"
     )
@@ -199,7 +201,9 @@ def _flip(scope: Scope) -> Plan:
     parts = []
     for side in sides:
         for age in ages:
-            weight, most, most_id = ("d", "most", "most_id") if age == "all" else ("d_young", "most_young", "most_young_id")
+            weight, most, most_id = (
+                ("d", "most", "most_id") if age == "all" else ("d_young", "most_young", "most_young_id")
+            )
             for modality in kinds:
                 where = f"where pipeline_tag in ({listed(MODALITIES['llm'])})" if modality == "llm" else ""
                 parts.append(
@@ -214,7 +218,8 @@ def _flip(scope: Scope) -> Plan:
         Step("summed", "select attribution, ages, modality, country, sum(d)::double as d from cell group by all"),
         Step("leaned", "select s.attribution, s.ages, s.modality, s.country, w.without, "
              "s.d - case when w.without <> '' and h.country = s.country then h.most else 0 end as d from summed s "
-             "join heaviest h using (attribution, ages, modality) join (select attribution, ages, modality, '' as without "
+             "join heaviest h using (attribution, ages, modality) join (select attribution, ages, modality, '' as "
+             "without "
              "from heaviest union all select attribution, ages, modality, most_id from heaviest) w "
              "using (attribution, ages, modality)"),
     )  # fmt: skip
@@ -222,8 +227,9 @@ def _flip(scope: Scope) -> Plan:
         "select attribution, ages, modality, without, country, pct, "
         f"country = first_value(country) over (partition by attribution, ages, modality, without order by "
         f"(country in ({listed(CLASSES)})), pct desc) as leads from ("
-        "select attribution, ages, modality, without, country, round(100.0 * d / sum(d) over (partition by attribution, "
-        "ages, modality, without), 2) as pct from leaned) shared qualify row_number() over "
+        "select attribution, ages, modality, without, country, round(100.0 * d / nullif(sum(d) over (partition by "
+        "attribution, "
+        "ages, modality, without), 0), 2) as pct from leaned) shared qualify row_number() over "
         f"(partition by attribution, ages, modality, without order by pct desc, country) <= {FLIP_COUNTRIES}"
     )
     order = "attribution desc, ages, modality, without, pct desc, country"
@@ -240,8 +246,10 @@ def _over_days(scope: Scope) -> Plan:
     bounds = (f" and day >= {day_sql(since)}" if since else "") + (f" and day < {day_sql(until)}" if until else "")
     lists = f" and list in ({listed(scope.choices.part)})" if scope.choices.part else ""
     facts = "created_at, pipeline_tag"
-    days = f"select day, id, max(downloads_30d) as d, max(created_at) as created_at, max(pipeline_tag) as pipeline_tag " \
-           f"from rank where {here(scope)}{bounds}{lists} group by all"  # fmt: skip
+    days = (
+        "select day, id, max(downloads_30d) as d, max(created_at) as created_at, max(pipeline_tag) as pipeline_tag "
+        f"from rank where {here(scope)}{bounds}{lists} group by all"
+    )
     if not scope.has("rank"):
         facts = "null::timestamp as created_at, null::varchar as pipeline_tag"
         days = _counted_days(scope, bounds)
@@ -262,10 +270,12 @@ def _over_days(scope: Scope) -> Plan:
         f"from m left join accounts a on a.account = m.author{where} group by all"
     )
     steps = (Step("m", base), Step("unit", unit),
-             Step("last", "select k, author, n, d, most, most_id from unit where day = (select max(day) from unit)"))  # fmt: skip
+             Step("last",
+                  "select k, author, n, d, most, most_id from unit where day = (select max(day) from "
+                  "unit)"))  # fmt: skip
     select = (
         f"select day, k as {by}, sum(n)::bigint as models, sum(d)::bigint as downloads, "
-        "round(100.0 * sum(d) / sum(sum(d)) over (partition by day), 2) as pct_downloads, "
+        "round(100.0 * sum(d) / nullif(sum(sum(d)) over (partition by day), 0), 2) as pct_downloads, "
         "round(100.0 * coalesce(sum(d_young), 0) / nullif(sum(sum(d_young)) over (partition by day), 0), 2) "
         "as pct_downloads_young from unit group by day, k"
     )
@@ -325,7 +335,8 @@ def _families(scope: Scope) -> Plan:
     )
     select = (
         "select family, sum(n)::bigint as models, count(distinct author) as authors, sum(d)::bigint as downloads, "
-        "round(100.0 * sum(d) / sum(sum(d)) over (), 2) as pct_downloads, sum(n_young)::bigint as models_young, "
+        "round(100.0 * sum(d) / nullif(sum(sum(d)) over (), 0), 2) as pct_downloads, sum(n_young)::bigint as "
+        "models_young, "
         "round(100.0 * coalesce(sum(d_young), 0) / nullif(sum(sum(d_young)) over (), 0), 2) as pct_downloads_young "
         "from unit group by family"
     )
@@ -386,7 +397,8 @@ QUESTIONS = (
     ),
     Question(
         "country-flip", "shares", "The share of countries over the choices that decide it",
-        "The share of downloads per country for every combination of attribution (uploader, origin), ages (all, young), "
+        "The share of downloads per country for every combination of attribution (uploader, origin), ages (all, "
+        "young), "
         "modality (all; llm: text-generation, image-text-to-text, any-to-any) and with or without the one model with "
         f"most downloads in that combination. The {FLIP_COUNTRIES} largest groups of each are shown; `leads` marks the "
         "largest that is a country.",

@@ -50,11 +50,14 @@ def test_a_repo_without_a_namespace_may_be_made_by_the_operator(a_hub: Hub) -> N
 
 @pytest.mark.parametrize(
     ("name", "kind", "error"),
-    [("ada/x", "model", Conflict), ("ada/..", "model", Invalid), ("nobody/x", "model", Forbidden), ("", "model", Invalid)],
+    [
+        ("ada/x", "model", Conflict),
+        ("ada/..", "model", Invalid),
+        ("nobody/x", "model", Forbidden),
+        ("", "model", Invalid),
+    ],
 )
-def test_a_repo_that_cannot_be_made_is_refused(
-    a_hub: Hub, name: str, kind: str, error: type[HeadwaterError]
-) -> None:
+def test_a_repo_that_cannot_be_made_is_refused(a_hub: Hub, name: str, kind: str, error: type[HeadwaterError]) -> None:
     a_hub.repo("ada/x")
     assert isinstance(refused(a_hub, "create", name, "--type", kind), error)
 
@@ -100,6 +103,8 @@ def test_a_deletion_asks_first(a_hub: Hub) -> None:
         private(a_hub, "x")
 
 
-@pytest.mark.parametrize("words", [("set-visibility", "ada/no", "public"), ("move", "ada/no", "ada/x"), ("delete", "ada/no", "--yes")])
+@pytest.mark.parametrize(
+    "words", [("set-visibility", "ada/no", "public"), ("move", "ada/no", "ada/x"), ("delete", "ada/no", "--yes")]
+)
 def test_what_is_not_there_is_said_to_be_missing(a_hub: Hub, words: tuple[str, ...]) -> None:
     assert isinstance(refused(a_hub, *words), RepoMissing)

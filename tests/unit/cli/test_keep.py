@@ -43,7 +43,9 @@ def refused(*words: object) -> HeadwaterError:
 @pytest.fixture
 def full(a_hub: Hub) -> Hub:
     repo = a_hub.repo("ada/x")
-    a_hub.commit(repo, {"README.md": b"# x\n"}, {"a.bin": a_hub.upload(repo, DATA), "b.bin": a_hub.upload_xet(repo, all_of(X))})
+    a_hub.commit(
+        repo, {"README.md": b"# x\n"}, {"a.bin": a_hub.upload(repo, DATA), "b.bin": a_hub.upload_xet(repo, all_of(X))}
+    )
     return a_hub
 
 
@@ -57,7 +59,9 @@ def folder() -> Iterator[Path]:
 
 
 def test_a_sound_hub_verifies_with_exit_status_0(full: Hub) -> None:
-    assert ok("verify", "--data", full.data).endswith("4 objects and repos checked, 0 % of the bytes read, 0 problems\n")
+    assert ok("verify", "--data", full.data).endswith(
+        "4 objects and repos checked, 0 % of the bytes read, 0 problems\n"
+    )
     report = json.loads(ok("verify", "--data", full.data, "--read-data", "100", "--json"))
     assert report == {"checked": 4, "read_percent": 100.0, "problems": []}
 
@@ -132,7 +136,7 @@ def test_collecting_frees_what_nobody_holds(full: Hub) -> None:
     full.clock.at_ms = 0  # the command's clock is the machine's
     full.upload(full.rooms.repos.registry.by_id(1), noise("abandoned", 100))
     found = json.loads(ok("collect", "--data", full.data, "--json"))
-    assert found == {"holds": 1, "uploads": 0, "blobs": 1, "xorbs": 0, "freed_bytes": 100}
+    assert found == {"holds": 1, "uploads": 0, "blobs": 1, "xorbs": 0, "unnamed": 0, "freed_bytes": 100}
     assert ok("collect", "--data", full.data) == "0 files and 0 xorbs collected, 0 bytes freed\n"
     assert full.read(all_of(X).real_sha256) == X.plain
 

@@ -8,6 +8,7 @@ import importlib
 import re
 import socket
 from collections.abc import Callable
+from typing import Self
 
 import click
 import pytest
@@ -111,7 +112,7 @@ class Sock:
     def __init__(self, family: int, kind: int) -> None:
         Sock.bound = (family, kind)
 
-    def __enter__(self) -> Sock:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -141,9 +142,7 @@ def test_a_taken_port_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("words", [["--port", "70000"], ["--port", "x"], ["--data"]])
-def test_a_wrong_option_is_refused_before_anything_is_opened(
-    words: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_option_is_refused_before_anything_is_opened(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
 
     def listening(settings: Settings) -> object:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headwater.front.request import QUERY_FIELDS_MAX, Request
-from headwater.ground.errors import HeadwaterError, Invalid, NotOffered, Unauthenticated
+from headwater.ground.errors import HeadwaterError, Invalid, Unauthenticated
 from headwater.ground.names import RepoId
 
 
@@ -131,7 +131,8 @@ def test_a_token_comes_as_bearer_or_as_either_half_of_basic(header: str, token: 
 
 
 @pytest.mark.parametrize(
-    "header", ["Basic é", "Basic !!!", "Basic " + base64.b64encode(b"\xff:\xff").decode(), "Digest x", "hf_x", "Basic YQ"]
+    "header",
+    ["Basic é", "Basic !!!", "Basic " + base64.b64encode(b"\xff:\xff").decode(), "Digest x", "hf_x", "Basic YQ"],
 )
 def test_credentials_that_cannot_be_read_are_401_and_no_bug(header: str) -> None:
     with pytest.raises(Unauthenticated):
@@ -167,6 +168,6 @@ def test_T47_a_name_that_is_none_is_refused(params: dict[str, Any]) -> None:
         a_request(params=params).repo_id()
 
 
-def test_a_type_that_is_not_offered_is_404() -> None:
-    with pytest.raises(NotOffered):
+def test_a_type_that_is_none_is_refused() -> None:
+    with pytest.raises(Invalid):
         a_request(params={"type": "buckets", "ns": "a", "name": "b"}).repo_id()

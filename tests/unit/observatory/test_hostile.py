@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headwater.ground.errors import DigestMismatch, EntryMissing, HeadwaterError, Invalid
+from headwater.ground.errors import DigestMismatch, EntryMissing, HeadwaterError, Invalid, Unavailable
 from headwater.observatory.imports.door import Report, import_source
 from headwater.observatory.imports.job import Options, Silent
 from headwater.observatory.imports.models import circular
@@ -30,7 +31,7 @@ SCRIPT = '"><script>alert(1)</script>{{7*7}}${jndi:ldap://x}'
 
 
 def hub(parquet: Parquet, **columns: list[Any]) -> Path:
-    count = len(next(iter(columns.values())))
+    (count,) = {len(values) for values in columns.values()}
     return parquet("hub.parquet", **{"id": [f"a/m{i}" for i in range(count)], "createdAt": [MADE] * count, **columns})
 
 
@@ -43,13 +44,13 @@ def nothing_is_left(world: World) -> bool:
     return not world.snapshots() and not (incoming.exists() and list(incoming.iterdir()))
 
 
-@pytest.mark.parametrize("keep", [0, 3, 4, 100, 0.5, 0.99])
+@pytest.mark.parametrize("keep", [0, 3, 4, 100, -20_000, -100, -1])
 def test_a_truncated_parquet_file_is_a_clear_error_and_leaves_nothing(
-    world: World, take: Take, parquet: Parquet, keep: float
+    world: World, take: Take, parquet: Parquet, keep: int
 ) -> None:
     path = hub(parquet, likes=list(range(5000)), tags=[[f"tag{i}"] for i in range(5000)])
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
+    path.write_bytes(whole[:keep])
     with pytest.raises(Invalid):
         take(path, name="cut")
     assert nothing_is_left(world)
@@ -102,7 +103,7 @@ def test_dates_of_the_future_and_of_the_stone_age_are_unknown(take: Take, parque
     ]
     report = take(hub(parquet, createdAt=dates), date="2026-08-22")
     assert [row["c"] for row in ask("select created_at as c from model order by id")] == [
-        datetime(2026, 8, 23), None, None, None, None, datetime(2026, 8, 22, 1),
+        datetime.fromisoformat("2026-08-23"), None, None, None, None, datetime.fromisoformat("2026-08-22T01:00"),
     ]  # fmt: skip
     assert problems(report) == {("model", "created_at", 4, False)}
 
@@ -294,7 +295,17 @@ def test_text_that_is_not_utf8_is_read_with_marks_in_its_place(
     raw = pa.array([b"ok", b"\xff\xfe bad"], type=pa.binary()).view(pa.binary())
     text = pa.StringArray.from_buffers(2, raw.buffers()[1], raw.buffers()[2])
     path = tmp_path / "latin.parquet"
-    pq.write_table(pa.table({"id": ["a/x", "a/y"], "createdAt": [MADE, MADE], "pipeline_tag": text}), path)
+    pq.write_table(
+        pa.table(
+            {
+                "id": ["a/x", "a/y"],
+                "createdAt": [MADE, MADE],
+                "pipeline_tag": text,
+                "tags": pa.ListArray.from_arrays([0, 1, 2], text),
+            }
+        ),
+        path,
+    )
     report = take(path, name="latin", date="2026-08-22")
     assert [row["id"] for row in ask("select id from model order by id")] == ["a/x", "a/y"]
     assert any("UTF-8" in note for note in report.notes)
@@ -345,13 +356,18 @@ def test_rubbish_is_a_clear_error_and_leaves_nothing(
 
 def test_csv_with_broken_lines_is_read_but_for_them(take: Take, tmp_path: Path, ask: Ask) -> None:
     path = tmp_path / "edges.csv"
-    path.write_bytes(
-        b"base,derivative,relation\nx/b,a/1,finetune\nx/b\nx/b,a/2,finetune,more\n"
-        + b'"'
-        + b"y" * 200_000
-        + b'",a/3,x\n'
-        + b"x/b,a/\xff4,merge\nx/b,a/5,EVIL\n\nx/b,a/6,Merge\n"
-    )
+    long = b'"' + b"y" * 200_000 + b'",a/3,x'
+    lines = [
+        b"x/b,a/1,finetune",
+        b"x/b",
+        b"x/b,a/2,finetune,more",
+        long,
+        b"x/b,a/\xff4,merge",
+        b"x/b,a/5,EVIL",
+        b"",
+        b"x/b,a/6,Merge",
+    ]
+    path.write_bytes(b"\n".join([b"base,derivative,relation", *lines]))
     report = take(path, name="edges", date="2026-01-01")
     assert ask("select child, relation from edge order by child") == [
         {"child": "a/1", "relation": "finetune"},
@@ -366,8 +382,20 @@ def test_a_file_that_is_not_there_is_said_to_be_missing(take: Take) -> None:
         take("/nowhere/at/all.parquet")
 
 
+def test_a_full_disk_is_said_to_be_so_and_leaves_nothing(
+    world: World, take: Take, parquet: Parquet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("headwater.observatory.world._sync", full)
+    with pytest.raises(Unavailable, match="disk is full"):
+        take(hub(parquet, likes=[1]), date="2026-08-22")
+    assert nothing_is_left(world)
+
+
 def test_columns_of_no_known_kind_name_the_kinds(take: Take, parquet: Parquet) -> None:
-    with pytest.raises(Invalid, match="of no known kind.*hub-stats"):
+    with pytest.raises(Invalid, match=r"of no known kind.*hub-stats"):
         take(parquet("x.parquet", foo=[1], bar=[2]))
     with pytest.raises(Invalid, match="is not one of"):
         take(parquet("x.parquet", foo=[1]), kind="nonsense")

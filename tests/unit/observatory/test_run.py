@@ -88,7 +88,7 @@ def test_other_snapshots_files_are_out_of_reach(world: World, take: Take, parque
     take(models(parquet, "a.parquet", "x/a"), name="one", date="2026-01-02")
     take(models(parquet, "b.parquet", "x/b"), name="two", date="2026-01-02")
     other = world.snapshot("two").table_path("model")
-    with pytest.raises(Invalid, match="Permission|disabled"):
+    with pytest.raises(Invalid, match=r"Permission|disabled"):
         run(world, f"select * from read_parquet('{other}')", (), [world.snapshot("one")])
 
 

@@ -320,9 +320,7 @@ def test_a_flipped_bit_is_what_verify_is_for(cas: Cas) -> None:
     assert cas.read(SHA256) != DATA
 
 
-def test_the_cache_of_rows_stays_small_and_forgets_what_it_must(
-    cas: Cas, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cache_of_rows_stays_small_and_forgets_what_it_must(cas: Cas, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headwater.store.blobs.ROWS_CACHED", 3)
     names = [cas.put(noise(number, 10)).sha256 for number in range(6)]
     assert [cas.store.find(name) is not None for name in names] == [True] * 6

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, ForeignKey, MetaData, Table, select
@@ -114,6 +116,40 @@ def test_a_tombstone_comes_back_when_the_xorb_is_sent_again(cas: Cas) -> None:
     assert cas.xorb_state(X) == "here"
     cas.register(all_of(X))
     assert cas.read(all_of(X).real_sha256) == X.plain
+
+
+def age(cas: Cas, path: Path, seconds: float) -> None:
+    at = cas.clock.now_ms() / 1000 - seconds
+    os.utime(path, (at, at))
+
+
+def test_an_object_that_no_row_names_goes_if_it_is_old_enough(cas: Cas) -> None:
+    cas.put(DATA)
+    cas.land(X, Y)
+    sweep.xorbs(cas.xets, [Y.name], past(cas))
+    strays = [cas.path(sha256_of(b"old")), cas.path(sha256_of(b"young")), cas.xorb_path(Y)]
+    for path in strays:
+        path.write_bytes(b"12345")
+    foreign = strays[0].parent / "notes by the operator.txt"
+    foreign.write_bytes(b"mine")
+    for path in (strays[0], strays[2], cas.path(SHA256), cas.xorb_path(X), foreign):
+        age(cas, path, 10)
+    age(cas, strays[1], 0)
+    assert sweep.unnamed(cas.store, cas.clock.now_ms() - 5000) == Swept(objects=2, freed_bytes=10)
+    assert [path.exists() for path in strays] == [False, True, False]
+    assert foreign.exists()
+    assert cas.read(SHA256) == DATA
+    assert cas.xorb_path(X).exists()
+
+
+def test_a_damaged_file_is_named_and_stays_for_whoever_wants_to_look_at_it(cas: Cas) -> None:
+    cas.put(DATA)
+    cas.land(X)
+    age(cas, cas.path(SHA256), 10)
+    age(cas, cas.xorb_path(X), 10)
+    cas.store.flag(SHA256, "test")
+    cas.store.flag_xorb(X.name, "test")
+    assert sweep.unnamed(cas.store, cas.clock.now_ms()) == Swept()
 
 
 def test_T28_uploads_and_sweeps_of_the_same_file_at_once_never_leave_a_file_without_its_bytes(cas: Cas) -> None:

@@ -79,9 +79,7 @@ class Hub:
     ) -> CommitId:  # fmt: skip
         operations: list[Operation] = [AddInline(FilePath(path), data) for path, data in (inline or {}).items()]
         operations += [AddPointer(FilePath(path), sha256, None) for path, sha256 in (large or {}).items()]
-        return self.rooms.repos.commit.apply(
-            self.ada, repo, revision, None, Message("change"), iter(operations)
-        ).commit
+        return self.rooms.repos.commit.apply(self.ada, repo, revision, None, Message("change"), iter(operations)).commit
 
     def object(self, sha256: Sha256) -> Path:
         return self.rooms.store.objects.path(blob_key(sha256))

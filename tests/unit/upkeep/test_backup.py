@@ -217,7 +217,9 @@ def test_files_that_were_deleted_and_refs_that_are_gone_stay_gone(full: Hub, tar
     repo = full.rooms.repos.registry.by_id(1)
     back_up(full, target)
     full.rooms.repos.refs.delete_branch(full.ada, repo, "dev")
-    full.rooms.repos.commit.apply(full.ada, repo, "main", None, Message("less"), iter([DeleteFile(names.FilePath("later.txt"))]))
+    full.rooms.repos.commit.apply(
+        full.ada, repo, "main", None, Message("less"), iter([DeleteFile(names.FilePath("later.txt"))])
+    )
     back_up(full, target)
     copy = restored(target, target.parent / "data")
     assert sorted(copy.rooms.repos.git.refs(1)) == ["refs/heads/main", "refs/tags/v1"]

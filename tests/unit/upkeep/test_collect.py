@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hub_building import Hub
 from sqlalchemy import select
 from xet_building import a_xorb, all_of, noise
 
+from headwater.ground import names
 from headwater.ground.errors import EntryMissing, HeadwaterError
 from headwater.ground.jobs import job
 from headwater.repos.tables import repo as repo_table
+from headwater.store import sweep
 from headwater.upkeep import COLLECT_EVERY_S, Collected
 
 DATA = noise("weights", 4000)
@@ -18,17 +22,17 @@ DAY_S = 86_400
 
 
 def test_a_new_hub_has_nothing_to_collect(hub: Hub) -> None:
-    assert hub.upkeep.collect() == Collected(0, 0, 0, 0, 0)
+    assert hub.upkeep.collect() == Collected(0, 0, 0, 0, 0, 0)
 
 
 def test_T23_an_upload_that_no_commit_names_is_collected_after_its_grace_period(hub: Hub) -> None:
     repo = hub.repo("ada/x")
     sha256 = hub.upload(repo, DATA)
     hub.clock.advance(7 * DAY_S)
-    assert hub.upkeep.collect() == Collected(0, 0, 0, 0, 0)
+    assert hub.upkeep.collect() == Collected(0, 0, 0, 0, 0, 0)
     assert hub.read(sha256) == DATA
     hub.clock.advance(1)
-    assert hub.upkeep.collect() == Collected(holds=1, uploads=0, blobs=1, xorbs=0, freed_bytes=4000)
+    assert hub.upkeep.collect() == Collected(holds=1, uploads=0, blobs=1, xorbs=0, unnamed=0, freed_bytes=4000)
     assert not hub.object(sha256).exists()
     assert not hub.rooms.repos.holds.has(repo.id, sha256)
     with pytest.raises(EntryMissing):
@@ -40,7 +44,7 @@ def test_T28_what_a_commit_names_stays_for_ever(hub: Hub) -> None:
     sha256 = hub.upload(repo, DATA)
     hub.commit(repo, large={"a.bin": sha256})
     hub.clock.advance(1000 * DAY_S)
-    assert hub.upkeep.collect() == Collected(0, 0, 0, 0, 0)
+    assert hub.upkeep.collect() == Collected(0, 0, 0, 0, 0, 0)
     # and stays reachable in the history after a later commit replaced it
     hub.commit(repo, {"a.bin": b"small now"})
     hub.clock.advance(1000 * DAY_S)
@@ -62,10 +66,10 @@ def test_a_xorb_outlives_its_file_for_as_long_as_clients_remember_it(hub: Hub) -
     repo = hub.repo("ada/x")
     sha256 = hub.upload_xet(repo, all_of(X))
     hub.clock.advance(8 * DAY_S)
-    assert hub.upkeep.collect() == Collected(holds=1, uploads=0, blobs=1, xorbs=0, freed_bytes=0)
+    assert hub.upkeep.collect() == Collected(holds=1, uploads=0, blobs=1, xorbs=0, unnamed=0, freed_bytes=0)
     assert hub.xorb(X).exists()
     hub.clock.advance(21 * DAY_S)
-    assert hub.upkeep.collect() == Collected(holds=0, uploads=0, blobs=0, xorbs=1, freed_bytes=3000)
+    assert hub.upkeep.collect() == Collected(holds=0, uploads=0, blobs=0, xorbs=1, unnamed=0, freed_bytes=3000)
     assert not hub.xorb(X).exists()
     # sent again, all of it is back
     assert hub.upload_xet(repo, all_of(X)) == sha256
@@ -86,7 +90,7 @@ def test_more_than_one_page_of_leftovers_goes_in_one_round(hub: Hub, monkeypatch
     for number in range(5):
         hub.upload(repo, noise(number, 10))
     hub.clock.advance(8 * DAY_S)
-    assert hub.upkeep.collect() == Collected(holds=5, uploads=0, blobs=5, xorbs=0, freed_bytes=50)
+    assert hub.upkeep.collect() == Collected(holds=5, uploads=0, blobs=5, xorbs=0, unnamed=0, freed_bytes=50)
 
 
 def test_the_next_round_is_scheduled_with_repos_whose_packs_should_be_joined(
@@ -103,3 +107,29 @@ def test_the_next_round_is_scheduled_with_repos_whose_packs_should_be_joined(
     assert ("git.maintenance", str(other.id)) not in jobs
     assert set(live) == {wanting.id, other.id}
     hub.upkeep.maintain(wanting.id)
+
+
+def test_T01_what_a_crash_left_without_a_row_goes_after_the_grace_period(hub: Hub) -> None:
+    repo = hub.repo("ada/x")
+    sha256 = hub.upload(repo, DATA)
+    hub.commit(repo, large={"a.bin": sha256})
+    stray = hub.object(names.sha256("ab" * 32))
+    stray.write_bytes(b"landed, and then the power went")
+    for path in (stray, hub.object(sha256)):
+        os.utime(path, (hub.clock.now_ms() / 1000 - 1, hub.clock.now_ms() / 1000 - 1))
+    hub.upkeep.collect()
+    assert stray.exists()
+    hub.clock.advance(7 * DAY_S)
+    assert hub.upkeep.collect() == Collected(0, 0, 0, 0, unnamed=1, freed_bytes=31)
+    assert not stray.exists()
+    assert hub.read(sha256) == DATA
+
+
+def test_all_objects_are_walked_once_a_day_and_not_every_hour(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    walks: list[int] = []
+    monkeypatch.setattr(sweep, "unnamed", lambda _store, before_ms: walks.append(before_ms) or sweep.Swept())
+    upkeep = hub.upkeep
+    for _ in range(26):
+        upkeep.collect()
+        hub.clock.advance(3600)
+    assert len(walks) == 2
