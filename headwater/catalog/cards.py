@@ -379,12 +379,13 @@ _TEXT_FIELDS: dict[RepoType, tuple[str, ...]] = {
 }
 _LIST_FIELDS: dict[RepoType, tuple[str, ...]] = {
     "model": ("tags",),
-    "dataset": ("tags", "task_categories", "task_ids", "size_categories"),
+    "dataset": ("tags",),
     "space": ("tags",),
 }
 _TEXT_OR_LIST_FIELDS: dict[RepoType, tuple[str, ...]] = {
     "model": ("language", "license", "datasets", "base_model"),
-    "dataset": ("language", "license"),
+    # huggingface_hub's DatasetCardData writes one string where there is only one
+    "dataset": ("language", "license", "task_categories", "task_ids", "size_categories"),
     "space": ("license", "models", "datasets"),
 }
 

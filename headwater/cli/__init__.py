@@ -15,6 +15,7 @@ from headwater.ground.errors import HeadwaterError
 
 OBSERVATORY = "observatory"
 
+
 class Program(click.Group):
     """Loads the observatory only when it is asked for: a serving hub must not carry its libraries."""
 

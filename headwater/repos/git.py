@@ -93,6 +93,8 @@ class Git:
         self._serial = itertools.count(1)
         self._maintaining = threading.Lock()  # one at a time: it is the hub's most expensive idle work
         self._ref_tables: Lru[int, dict[str, str]] = Lru(REF_TABLES_MAX)
+        self._ref_changes = 0
+        self._ref_lock = threading.Lock()
         self._trees: Lru[tuple[int, str], Items] = Lru(TREE_ITEMS_MAX)
         self._commits: Lru[tuple[int, str], CommitObject] = Lru(COMMITS_MAX)
         _configure_libgit2()
@@ -154,7 +156,7 @@ class Git:
             pack.abandon()
             shutil.rmtree(building, ignore_errors=True)
             raise
-        self._ref_tables.drop(repo_id)
+        self._refs_change(repo_id)
         return commit_id
 
     def retire(self, repo_id: int, to: Path) -> None:
@@ -169,7 +171,7 @@ class Git:
     def forget(self, repo_id: int) -> None:
         """What is remembered of the repo's files is asked again: after its packs or refs changed without `Git`."""
         self._ages[repo_id] = self._ages.get(repo_id, 0) + 1
-        self._ref_tables.drop(repo_id)
+        self._refs_change(repo_id)
 
     # Objects
 
@@ -285,9 +287,21 @@ class Git:
         """Every ref -> 40 hex (a tag object's for an annotated tag). From memory after the first time."""
         known = self._ref_tables.get(repo_id)
         if known is None:
+            before = self._ref_changes
             known = _read_refs(self.path(repo_id))
-            self._ref_tables.put(repo_id, known)
+            with self._ref_lock:
+                # What was read while a ref moved may be the old state: good for this caller, not to be remembered.
+                if before == self._ref_changes:
+                    self._ref_tables.put(repo_id, known)
         return known
+
+    def _refs_change(self, repo_id: int, table: dict[str, str] | None = None) -> None:
+        """Forgets the repo's table, or puts a new one in its place; tables being read meanwhile are not kept."""
+        with self._ref_lock:
+            self._ref_changes += 1
+            self._ref_tables.drop(repo_id)
+            if table is not None:
+                self._ref_tables.put(repo_id, table)
 
     def move_ref(self, repo_id: int, ref: str, new: str | None) -> None:
         """One atomic, durable step; None deletes. The caller holds the repo's turn and has compared the old value."""
@@ -295,6 +309,7 @@ class Git:
         table = dict(self.refs(repo_id))
         if not root.is_dir():
             raise RepoMissing(str(repo_id))  # else a ref of a deleted repo would make its folder anew
+        self._refs_change(repo_id)  # before the rename too: a table read from here on may be of either state
         staged = self._incoming / self.stem()
         with disk_errors(), _gone_if_left(staged):
             if new is None:
@@ -312,7 +327,7 @@ class Git:
                 fsync_folder(place.parent)
                 table[ref] = new
         # A new table, never a changed one: whoever iterates the old one sees refs as they were.
-        self._ref_tables.put(repo_id, table)
+        self._refs_change(repo_id, table)
 
     # Maintenance
 

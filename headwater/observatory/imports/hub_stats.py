@@ -145,7 +145,8 @@ def _bases(fields: Fields, tags: str) -> str:
         carded = (
             f"list_transform({words}, lambda t: {{'base': t, 'base_key': null::varchar, 'relation': null::varchar}})"
         )
-        return f"coalesce(nullif({bases_of_tags(tags)}, []), {carded})"
+        tagged = bases_of_tags(tags)
+        return f"case when len({tagged}) > 0 then {tagged} else {carded} end"
     parts = f"{{'base': m.id, 'base_key': m._id, 'relation': ({whole}).relation}}"
     return f"list_transform(({whole}).models, lambda m: {parts})"
 

@@ -117,6 +117,8 @@ def test_an_answer_of_the_file_is_reproduced(
                 key = ("untyped",)  # the file's query calls edges without a type by the name of the sum
             assert key in ours, f"no row {key}"
             for column, want in row.items():
+                if column in same.key:
+                    continue
                 got = ours[key][same.columns.get(column, column)]
                 assert agree(want, got), f"{key}.{column}: {want} here {got}"
             if same.order:  # equal values may stand in any order, so the values are compared, place by place
