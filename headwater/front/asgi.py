@@ -76,10 +76,10 @@ class App:
                 request.file.close()
 
     def _request(self, scope: bodies.Message) -> Request:
-        headers: dict[str, str] = {}
-        for raw_name, raw_value in scope["headers"]:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        raw = scope["headers"]
+        headers: dict[str, str] = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+        if len(headers) < len(raw):
+            headers = _joined(raw)
         given = headers.get("x-request-id") or headers.get("x-amzn-trace-id") or ""
         path = scope["raw_path"].decode("ascii", "replace")
         if self._prefix and (path == self._prefix or path.startswith(self._prefix + "/")):
@@ -245,3 +245,12 @@ def _break_off(receive: bodies.Receive) -> None:
     with contextlib.suppress(AttributeError):
         cycle.transport.abort()
         cycle.disconnected = True
+
+
+def _joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers of which some come more than once."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers

@@ -15,7 +15,7 @@ import tempfile
 import termios
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Executor
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import IO, Any, Protocol
 
@@ -35,6 +35,7 @@ CROWD = 48
 LINGER_BYTES = 32 << 20  # and no more than this of it: an endless body ends with the connection
 LINGER_S = 3.0  # after an early refusal the rest of a body is read: a reset would take the answer from the client
 SPOOL_MEMORY = 4 << 20  # a spooled body up to this size never touches the disk
+HEADER_NAMES_KEPT = 256  # answers have a few dozen
 RANGES_MAX = 16  # parts of one multipart answer; more is an attack, not a client
 
 
@@ -269,9 +270,14 @@ def _begun(run: FileRun, most: int) -> _Reading:
     return reading
 
 
+@lru_cache(HEADER_NAMES_KEPT)
+def _name(name: str) -> bytes:
+    return name.lower().encode("latin-1")
+
+
 def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     length = answer.length if answer.pieces is not None else len(answer.body)
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
+    headers = [(_name(name), value.encode("latin-1")) for name, value in answer.headers.items()]
     headers.extend((b"set-cookie", value.encode("latin-1")) for value in answer.cookies)
     if length is not None and answer.status not in (204, 304):
         headers.append((b"content-length", b"%d" % length))

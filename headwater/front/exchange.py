@@ -158,8 +158,6 @@ class Exchange(RequestResponseCycle):
 
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         assert not self.response_started
-        self.response_started = True
-        self.waiting_for_100_continue = False
         lines: list[bytes] = []
         for name, value in (*self.default_headers, *headers):
             if name == b"content-length":
@@ -170,6 +168,8 @@ class Exchange(RequestResponseCycle):
             lines.append(b"%b: %b" % (name, value))
         if _UNFIT.search(b"".join(lines)):
             raise RuntimeError("a header of this answer holds control characters")
+        self.response_started = True
+        self.waiting_for_100_continue = False
         if not self.keep_alive:
             lines.append(b"connection: close")
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in (204, 304):

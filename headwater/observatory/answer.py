@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -116,8 +117,9 @@ class Answer:
         """The range of the leader's gap when one model is left out, of the first share."""
         return self.evidence[0].without_one_model if self.evidence else None
 
-    def rows(self) -> list[dict[str, object]]:
-        return self.table.to_pylist()
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.table.to_pylist()
+        return rows
 
 
 class _Kept(msgspec.Struct):

@@ -183,9 +183,9 @@ def _one(world: World, asked: Question, choices: Choices, one: Snapshot, known: 
         plan = asked.build(scope)
         for step in plan.steps:
             reader.define(step.name, step.sql)
+        _check_sort(reader, plan, choices)
         shown = _ordered(plan, choices)
         table = reader.table(shown)
-        _check_sort(choices, table)
         evidence = tuple(_evidence(reader, one, share) for share in plan.shares)
         caveats = [*plan.caveats, *_said_of(plan, choices, table, one)]
         return Answer(
@@ -206,9 +206,11 @@ def _ordered(plan: Plan, choices: Choices) -> str:
     return f"select * from ({plan.select}) answer order by {order} limit {choices.top or plan.top or ROWS_MAX}"
 
 
-def _check_sort(choices: Choices, table: pa.Table) -> None:
-    if choices.sort and choices.sort.removeprefix("-") not in table.column_names:
-        raise Invalid(f"sort: {choices.sort[:40]!r} is not a column; there are {', '.join(table.column_names)}")
+def _check_sort(reader: Reader, plan: Plan, choices: Choices) -> None:
+    if choices.sort:
+        names = reader.table(f"select * from ({plan.select}) answer limit 0").column_names
+        if choices.sort.removeprefix("-") not in names:
+            raise Invalid(f"sort: {choices.sort[:40]!r} is not a column; there are {', '.join(names)}")
 
 
 def _written(plan: Plan, shown: str) -> str:

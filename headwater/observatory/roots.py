@@ -13,7 +13,7 @@ Method: the declared chain of Laufer et al. (arXiv 2508.06811), with one parent 
 from __future__ import annotations
 
 from headwater.observatory.choices import Parent
-from headwater.observatory.questions.plan import Step
+from headwater.observatory.steps import Step
 
 PARENTS: dict[Parent, str] = {
     "alphabetical": "min(base)",

@@ -12,7 +12,7 @@ Measured against hand-made labels of the radar sample: tests/unit/observatory/te
 # ruff: noqa: S608 - the SQL put together here is this package's own
 from __future__ import annotations
 
-from headwater.observatory.questions.plan import Step
+from headwater.observatory.steps import Step
 
 MEMBERS_MIN = 3  # two are a pair; sizes, which often come in threes, are told apart already
 GAP_HOURS = 12  # a machine that rests over night goes on in the morning; a person with one model a day does not

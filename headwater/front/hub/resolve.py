@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from urllib.parse import quote
 
 from headwater.catalog.counts import is_download
@@ -25,6 +26,7 @@ _TEXT = frozenset(
     "txt md py js ts css csv tsv yaml yml toml cfg ini sh xml html htm svg xhtml jsonl rst tex c h cpp rs go java "
     "jinja model gitattributes gitignore".split()
 )
+HEADERS_KEPT = 8192  # files whose headers are remembered, about 1 KB each: a client asks HEAD, then GET
 FILEINFO = "application/vnd.xet-fileinfo+json"  # what huggingface.js asks for before it downloads
 
 
@@ -67,6 +69,12 @@ def raw(rooms: Rooms, request: Request) -> Answer:
 
 
 def _headers(rooms: Rooms, found: Repo, commit: CommitId, entry: Entry) -> dict[str, str]:
+    return dict(_made_headers(found.private, commit, entry))
+
+
+@lru_cache(HEADERS_KEPT)
+def _made_headers(private: bool, commit: CommitId, entry: Entry) -> dict[str, str]:
+    """What the client of a commit's file is told never changes; whoever gets it must copy it."""
     name = entry.path.rsplit("/", 1)[-1]
     suffix = name.rsplit(".", 1)[-1].lower() if "." in name else ""
     kind = _SHOWN.get(suffix) or ("text/plain; charset=utf-8" if suffix in _TEXT else "application/octet-stream")
@@ -79,7 +87,7 @@ def _headers(rooms: Rooms, found: Repo, commit: CommitId, entry: Entry) -> dict[
         "Content-Type": kind,
         "Content-Disposition": f"{shown}; filename*=UTF-8''{quote(name, safe='')}; filename=\"{plain}\";",
         "Content-Security-Policy": "default-src 'none'; sandbox",
-        "Cache-Control": "private, no-cache" if found.private else "no-cache",
+        "Cache-Control": "private, no-cache" if private else "no-cache",
         "Vary": "Authorization, Cookie",
         "Access-Control-Expose-Headers": "X-Repo-Commit, X-Linked-Size, X-Linked-Etag, X-Xet-Hash, ETag, Link",
     }

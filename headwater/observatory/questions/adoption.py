@@ -3,9 +3,10 @@
 # ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted in population.py
 from __future__ import annotations
 
-from headwater.observatory.questions.plan import Plan, Question, Scope, Step
+from headwater.observatory.questions.plan import Plan, Question, Scope
 from headwater.observatory.questions.population import day_sql, here, listed, owner, told
 from headwater.observatory.questions.trends import UNKNOWN, size_class
+from headwater.observatory.steps import Step
 
 AGES_DAYS = (7, 14, 30, 60, 90, 180, 365)  # of RAM, as the ATOM project has them
 SIZES_B = (1.0, 5.0, 10.0, 50.0, 100.0, 250.0)

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from headwater.observatory.choices import Over
-from headwater.observatory.questions.plan import POPULATION, UNMAPPED, Plan, Question, Scope, Step
+from headwater.observatory.questions.plan import POPULATION, UNMAPPED, Plan, Question, Scope
 from headwater.observatory.questions.population import models
+from headwater.observatory.steps import Step
 
 KEYS: dict[Over, str] = {
     "models": "m.id", "owners": "m.author", "organisations": "coalesce(a.organisation, m.author)",

@@ -4,18 +4,9 @@
 from __future__ import annotations
 
 from headwater.observatory.questions.periods import period
-from headwater.observatory.questions.plan import (
-    CLASSES,
-    EDGES,
-    POPULATION,
-    UNMAPPED,
-    Plan,
-    Question,
-    Scope,
-    Share,
-    Step,
-)
+from headwater.observatory.questions.plan import CLASSES, EDGES, POPULATION, UNMAPPED, Plan, Question, Scope, Share
 from headwater.observatory.questions.population import edges, here, listed, models, owner, roots, weights
+from headwater.observatory.steps import Step
 
 CAVEAT = ("Declared bases only: what people wrote into a card. Of the names that claim a family, about a quarter "
           "declare none.")  # fmt: skip

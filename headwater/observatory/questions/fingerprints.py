@@ -3,8 +3,9 @@
 # ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted in population.py
 from __future__ import annotations
 
-from headwater.observatory.questions.plan import POPULATION, Plan, Question, Scope, Step
+from headwater.observatory.questions.plan import POPULATION, Plan, Question, Scope
 from headwater.observatory.questions.population import models
+from headwater.observatory.steps import Step
 
 PARAMETERS_MIN = 100_000_000  # below, shapes are few and counts coincide
 TABLES_MAX = 2  # embedding and head: the matrices with one row per word
@@ -16,37 +17,39 @@ COPIES = (
 )
 
 
+_SHAPED = (
+    "select id, author, architecture, layers, hidden_size, coalesce(experts, 0) as experts, vocab_size, "
+    "parameters, "
+    "licence, created_at, d from m where layers > 0 and hidden_size > 0 and vocab_size > 0 "
+    f"and parameters >= {PARAMETERS_MIN}"
+)
+_OWNERS = (
+    "select layers, hidden_size, experts, vocab_size, parameters, author, arg_min(id, (coalesce(created_at, "
+    "timestamp '2100-01-01'), id)) as id, min(created_at) as born, any_value(architecture) as architecture, "
+    "any_value(licence) as licence, max(d) as d from shaped group by layers, hidden_size, experts, vocab_size, "
+    "parameters, author"
+)
+# A reference is the owner of the shape: whoever published that exact count first.
+_REFERENCES = (
+    "select layers, hidden_size, experts, vocab_size, parameters, arg_min(id, (coalesce(born, timestamp "
+    "'2100-01-01'), id)) as id, arg_min(author, (coalesce(born, timestamp '2100-01-01'), id)) as author, "
+    "min(born) as born, any_value(architecture) as architecture, count(*) as owners from owners "
+    "group by layers, hidden_size, experts, vocab_size, parameters"
+)
+_PAIRED = (
+    "select c.id, c.author, c.architecture, c.layers, c.hidden_size, c.experts, c.vocab_size, c.parameters, "
+    "c.licence, c.born, c.d, r.id as reference, r.architecture as reference_architecture, r.owners, "
+    "r.vocab_size - c.vocab_size as vocab_cut, r.parameters - c.parameters as parameters_cut from owners c "
+    "join refs r on r.layers = c.layers and r.hidden_size = c.hidden_size and r.experts = c.experts "
+    "where r.author <> c.author and (r.born <= c.born or r.born is null or c.born is null)"
+)
+
+
 def _matches(scope: Scope) -> Plan:
     """Candidates against every model of equal shape by another owner.
 
     First one row per distinct (shape, vocabulary, parameters, owner): thousands of copies of one model are one row.
     """
-    shaped = (
-        "select id, author, architecture, layers, hidden_size, coalesce(experts, 0) as experts, vocab_size, "
-        "parameters, "
-        "licence, created_at, d from m where layers > 0 and hidden_size > 0 and vocab_size > 0 "
-        f"and parameters >= {PARAMETERS_MIN}"
-    )
-    owners = (
-        "select layers, hidden_size, experts, vocab_size, parameters, author, arg_min(id, (coalesce(created_at, "
-        "timestamp '2100-01-01'), id)) as id, min(created_at) as born, any_value(architecture) as architecture, "
-        "any_value(licence) as licence, max(d) as d from shaped group by layers, hidden_size, experts, vocab_size, "
-        "parameters, author"
-    )
-    # A reference is the owner of the shape: whoever published that exact count first.
-    references = (
-        "select layers, hidden_size, experts, vocab_size, parameters, arg_min(id, (coalesce(born, timestamp "
-        "'2100-01-01'), id)) as id, arg_min(author, (coalesce(born, timestamp '2100-01-01'), id)) as author, "
-        "min(born) as born, any_value(architecture) as architecture, count(*) as owners from owners "
-        "group by layers, hidden_size, experts, vocab_size, parameters"
-    )
-    paired = (
-        "select c.id, c.author, c.architecture, c.layers, c.hidden_size, c.experts, c.vocab_size, c.parameters, "
-        "c.licence, c.born, c.d, r.id as reference, r.architecture as reference_architecture, r.owners, "
-        "r.vocab_size - c.vocab_size as vocab_cut, r.parameters - c.parameters as parameters_cut from owners c "
-        "join refs r on r.layers = c.layers and r.hidden_size = c.hidden_size and r.experts = c.experts "
-        "where r.author <> c.author and (r.born <= c.born or r.born is null or c.born is null)"
-    )
     kinds = (
         "case when vocab_cut = 0 and parameters_cut = 0 then 'equal count' "
         + " ".join(
@@ -78,7 +81,7 @@ def _matches(scope: Scope) -> Plan:
         *models(_everybody(scope), "architecture", "layers", "hidden_size", "experts", "vocab_size", "parameters",
                 "licence",
                 "created_at", "d"),
-        Step("shaped", shaped), Step("owners", owners), Step("refs", references), Step("paired", paired),
+        Step("shaped", _SHAPED), Step("owners", _OWNERS), Step("refs", _REFERENCES), Step("paired", _PAIRED),
         Step("verdict", verdict),
     )  # fmt: skip
     if scope.choices.id:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headwater.observatory.questions.plan import EDGES, POPULATION, Plan, Question, Scope, Share, Step
+from headwater.observatory.questions.plan import EDGES, POPULATION, Plan, Question, Scope, Share
 from headwater.observatory.questions.population import edges, knows, models, owner, roots, told
+from headwater.observatory.steps import Step
 
 NONE, UNCLASSIFIED = "none declared", "unclassified"
 DRIFT_BY = ("relation", "author", "tool", "base", "pair", "family", "depth")

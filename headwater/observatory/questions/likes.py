@@ -3,9 +3,10 @@
 # ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted in population.py
 from __future__ import annotations
 
-from headwater.observatory.questions.plan import POPULATION, UNMAPPED, Plan, Question, Scope, Share, Step
+from headwater.observatory.questions.plan import POPULATION, UNMAPPED, Plan, Question, Scope, Share
 from headwater.observatory.questions.population import family_countries, models, owner, roots
 from headwater.observatory.questions.shares import origin_kind
+from headwater.observatory.steps import Step
 
 CUTS = (25, 300)
 TOP = 100

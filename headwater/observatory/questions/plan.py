@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from headwater.ground.errors import Invalid
 from headwater.observatory.choices import Choices
+from headwater.observatory.steps import Step
 from headwater.observatory.world import Snapshot
 
 UNMAPPED = "??"
@@ -30,14 +31,6 @@ POPULATION = ("population", "day", "head", "window", "age_days_max", "as_of", "m
               "country", "family", "id", "licence", "downloads_min", "likes_min", "known", "part")  # fmt: skip
 EDGES = ("population", "relation", "exclude", "account", "modality", "age_days_max", "as_of", "since", "until", "known")
 """Choices that a question over models, or over edges, honours because the population does (population.py)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One named part of a query; later parts may use it by its name."""
-
-    name: str
-    sql: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,12 @@ from datetime import date, datetime, timedelta
 
 from headwater.ground.errors import Invalid
 from headwater.observatory import series
-from headwater.observatory.choices import UNTAGGED
+from headwater.observatory.choices import UNTAGGED, Parent
 from headwater.observatory.families import quoted
-from headwater.observatory.questions.plan import Question, Scope, Step, has
+from headwater.observatory.questions.plan import Question, Scope, has
 from headwater.observatory.roots import walk
 from headwater.observatory.schema import MODEL
+from headwater.observatory.steps import Step
 from headwater.observatory.world import Snapshot
 
 TEST_AUTHORS = "(^|-)(internal-)?testing$|^testing-"
@@ -174,6 +175,7 @@ def roots(scope: Scope) -> tuple[Step, Step, Step]:
 
     The walk goes over all edges of the snapshot: exclusions say which models count, not which bases they have.
     """
+    parent: Parent
     if scope.choices.attribution == "discovered":  # what was found in the weights goes before what was declared
         order = "row_number() over (partition by child order by source <> 'discovered', position, base) as position"
         every, parent = f"select child as id, base, {order} from edge where {here(scope)}", "first"

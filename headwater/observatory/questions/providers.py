@@ -6,8 +6,9 @@ from __future__ import annotations
 from headwater.ground.errors import Invalid
 from headwater.observatory.families import Families, quoted
 from headwater.observatory.questions.periods import period
-from headwater.observatory.questions.plan import Plan, Question, Scope, Step
+from headwater.observatory.questions.plan import Plan, Question, Scope
 from headwater.observatory.questions.population import day_sql, here, listed
+from headwater.observatory.steps import Step
 
 LAG = (
     "Listed by, never available from: first seen is the day on which a catalogue learnt of it, days to a year after "

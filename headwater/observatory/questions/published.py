@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from headwater.observatory.families import quoted
 from headwater.observatory.questions.periods import period
-from headwater.observatory.questions.plan import UNMAPPED, Plan, Question, Scope, Share, Step
+from headwater.observatory.questions.plan import UNMAPPED, Plan, Question, Scope, Share
 from headwater.observatory.questions.population import day_sql, here, listed
+from headwater.observatory.steps import Step
 
 KEPT = "Kept as published, errors included: countries are the publisher's, not the registry's."
 TOKEN_ACCOUNTS = {

@@ -3,8 +3,9 @@
 # ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted in population.py
 from __future__ import annotations
 
-from headwater.observatory.questions.plan import EDGES, POPULATION, Plan, Question, Scope, Share, Step
+from headwater.observatory.questions.plan import EDGES, POPULATION, Plan, Question, Scope, Share
 from headwater.observatory.questions.population import edges, here, models, told
+from headwater.observatory.steps import Step
 
 NO_BASE = "no declared base"
 

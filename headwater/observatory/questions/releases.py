@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from headwater.observatory.families import quoted
 from headwater.observatory.questions.periods import period
-from headwater.observatory.questions.plan import POPULATION, Plan, Question, Scope, Step
+from headwater.observatory.questions.plan import POPULATION, Plan, Question, Scope
 from headwater.observatory.questions.population import day_sql, here, listed, models
+from headwater.observatory.steps import Step
 
 MEASURES = ("repos", "models", "datasets", "spaces", "likes", "downloads")
 YEARS_MAX = 30  # columns of the table by year

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from headwater.observatory import series
 from headwater.observatory.families import quoted
-from headwater.observatory.questions.plan import POPULATION, UNMAPPED, Plan, Question, Scope, Step
+from headwater.observatory.questions.plan import POPULATION, UNMAPPED, Plan, Question, Scope
 from headwater.observatory.questions.population import first_bases, models
+from headwater.observatory.steps import Step
 
 METHOD = (
     "A series is a guess from names, bases and times: sweeps whose names differ in words are not found (of the "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headwater.ground.errors import Invalid
 from headwater.observatory.choices import MODALITIES
-from headwater.observatory.questions.plan import CLASSES, POPULATION, UNMAPPED, Plan, Question, Scope, Share, Step
+from headwater.observatory.questions.plan import CLASSES, POPULATION, UNMAPPED, Plan, Question, Scope, Share
 from headwater.observatory.questions.population import (
     day_sql,
     family_countries,
@@ -18,6 +18,7 @@ from headwater.observatory.questions.population import (
     owner,
     roots,
 )
+from headwater.observatory.steps import Step
 
 CAVEATS = (
     "Downloads are requests for a model's files as the Hub counts them: no users, no transfers, no deployments.",

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from headwater.observatory.questions.periods import period
-from headwater.observatory.questions.plan import Plan, Question, Scope, Step
+from headwater.observatory.questions.plan import Plan, Question, Scope
 from headwater.observatory.questions.population import day_sql, here, listed
+from headwater.observatory.steps import Step
 
 MODULES = ("types", "consts", "providerHelper")
 """Files of huggingface.js beside its providers that are no providers."""

@@ -10,8 +10,9 @@ from itertools import pairwise
 from headwater.observatory.choices import MODALITIES, UNTAGGED
 from headwater.observatory.families import quoted
 from headwater.observatory.questions.periods import period
-from headwater.observatory.questions.plan import POPULATION, Plan, Question, Scope, Step
+from headwater.observatory.questions.plan import POPULATION, Plan, Question, Scope
 from headwater.observatory.questions.population import here, knows, listed, models
+from headwater.observatory.steps import Step
 
 SIZES_B = (1.0, 10.0, 100.0)
 GROUPS_MAX = 12  # shown by name; the rest is `other`

@@ -305,7 +305,7 @@ def test_bad_yaml_is_an_error() -> None:
         ("model", "model-index: [{results: []}]", '"model-index[0].name" must be a string'),
         ("model", "model-index: [{name: a, results: [5]}]", '"model-index[0].results" must be an array of objects'),
         ("model", "model-index: [{name: a}]", '"model-index[0].results" must be an array of objects'),
-        ("dataset", "task_categories: a", '"task_categories" must be an array of strings'),
+        ("dataset", "task_categories: 5", '"task_categories" must be a string or an array of strings'),
         ("space", "sdk: 5", '"sdk" must be a string'),
     ],
 )

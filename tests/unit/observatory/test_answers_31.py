@@ -129,7 +129,9 @@ def test_an_answer_of_the_file_is_reproduced(
 def wanted_rows(answer: Mapping[str, Any], same: Same) -> list[dict[str, Any]]:
     rows = [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
     if same.source:
-        rows = [{name: value for name, value in row.items() if name != "src"} for row in rows if row["src"] == same.source]
+        rows = [
+            {name: value for name, value in row.items() if name != "src"} for row in rows if row["src"] == same.source
+        ]
     return rows
 
 
@@ -176,7 +178,11 @@ def test_the_whole_of_a_table_is_the_same_where_the_file_is_not_cut(
     ],
 )  # fmt: skip
 def test_a_figure_of_the_design_is_reproduced(
-    question: str, choices: Mapping[str, str], where: dict[str, Any], want: dict[str, Any], shared_world: tuple[World, Any]
+    question: str,
+    choices: Mapping[str, str],
+    where: dict[str, Any],
+    want: dict[str, Any],
+    shared_world: tuple[World, Any],
 ) -> None:
     found = ask(shared_world[0], question, Choices.parse(choices.items()))
     rows = [row for row in found.rows() if all(row[name] == value for name, value in where.items())]

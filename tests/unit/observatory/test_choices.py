@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 
 import pytest
 
 from headwater.ground.errors import Invalid
 from headwater.observatory.choices import ITEMS_MAX, MODALITIES, Choices, allowed, described
+from headwater.observatory.world import moment
 
 
 def test_what_is_written_is_read_back() -> None:
     made = Choices(
         population=("radar",), attribution="root", window="2026-07-01..2026-08-01", modality=("llm", "none"),
-        exclude=("mirrors", "account:amazon", "id:a/b"), as_of=datetime(2026, 8, 22, 20), day=date(2026, 8, 1),
+        exclude=("mirrors", "account:amazon", "id:a/b"), as_of=moment("2026-08-22T20:00:00"), day=date(2026, 8, 1),
         cuts=(10, 100), sizes_b=(1.0, 2.5), top=5, sort="-pct",
     )  # fmt: skip
     assert Choices.parse(made.made().items()) == made

@@ -42,7 +42,9 @@ def test_an_equal_count_under_another_name_is_found(world: World, shapes: Callab
     assert (found["id"], found["reference"], found["kind"]) == ("new/Own-Brain", "meta-llama/Llama-9", "equal count")
 
 
-@pytest.mark.parametrize(("tables", "kind"), [(1, "vocabulary cut, embedding"), (2, "vocabulary cut, embedding and head")])
+@pytest.mark.parametrize(
+    ("tables", "kind"), [(1, "vocabulary cut, embedding"), (2, "vocabulary cut, embedding and head")]
+)
 def test_a_cut_of_the_vocabulary_is_explained_exactly(
     tables: int, kind: str, world: World, shapes: Callable[..., None]
 ) -> None:

@@ -81,7 +81,7 @@ def test_origin_counts_for_the_root_and_the_uploader_for_itself(hub: World) -> N
 def test_without_edges_the_family_in_the_name_stands_for_the_origin(hub: World) -> None:
     named = shares(hub, attribution="named")
     assert named["CN"] == pytest.approx(100 * 90 / 290, abs=0.01)
-    assert named["US"] == pytest.approx(100 * (100 + 50 + 10 + 40) / 290, abs=0.1)
+    assert named["US"] == pytest.approx(100 * (100 + 50 + 10) / 290, abs=0.01)
 
 
 def test_young_models_are_counted_apart(hub: World) -> None:
@@ -144,8 +144,7 @@ def test_coverage_authors_and_gap_are_what_a_hand_computes(hub: World) -> None:
 
 
 def test_the_range_of_the_gap_is_that_of_leaving_out_each_model_and_each_account(hub: World) -> None:
-    countries = {"meta-llama": "US", "amazon": "US", "trl-internal-testing": "US", "Qwen": "CN"}
-    known = {**countries, **{row["account"]: row["country"] for row in run(hub, "select account, country from accounts").to_pylist()}}
+    known = {row["account"]: row["country"] for row in run(hub, "select account, country from accounts").to_pylist()}
     sums = [(row[0], row[0].partition("/")[0], row[1]) for row in HUB]
 
     def gap(left_out: Callable[[str, str], bool]) -> float:
@@ -217,14 +216,15 @@ def test_an_empty_world_says_what_to_import(world: World) -> None:
 
 
 def test_a_sort_by_no_column_is_refused(hub: World) -> None:
-    with pytest.raises(Invalid, match="sort"):
+    with pytest.raises(Invalid, match="sort: 'beauty' is not a column; there are n, hhi"):
         ask(hub, "concentration", Choices(sort="beauty"))
 
 
 @pytest.mark.parametrize("hostile", ["x'); drop table model; --", "a/b' or '1'='1", "%", "\\", "ü'"])
 @pytest.mark.parametrize("name", ["account", "id", "family", "licence", "modality", "country"])
 def test_a_hostile_value_is_a_value(name: str, hostile: str, hub: World) -> None:
-    answer = ask(hub, "downloads-by-country", Choices(attribution="uploader", **{name: (hostile,)}))
+    given: dict[str, Any] = {name: (hostile,)}
+    answer = ask(hub, "downloads-by-country", Choices(attribution="uploader", **given))
     assert answer.rows() == []
 
 

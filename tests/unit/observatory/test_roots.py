@@ -83,8 +83,14 @@ def test_a_derivative_counts_for_the_owner_of_its_root(
         "tags": [[], ["base_model:finetune:meta-llama/base"], ["base_model:quantized:nobody-x/tuned"]],
     }
     take(parquet("hub.parquet", **columns), kind="hub-stats", name="hub", date="2026-06-05")
-    up = {row["country"]: row["pct_downloads"] for row in ask(world, "downloads-by-country", Choices(attribution="uploader")).rows()}
-    root = {row["country"]: row["pct_downloads"] for row in ask(world, "downloads-by-country", Choices(attribution="root")).rows()}
+    up = {
+        row["country"]: row["pct_downloads"]
+        for row in ask(world, "downloads-by-country", Choices(attribution="uploader")).rows()
+    }
+    root = {
+        row["country"]: row["pct_downloads"]
+        for row in ask(world, "downloads-by-country", Choices(attribution="root")).rows()
+    }
     assert up == {"??": 90.0, "US": 10.0}
     assert root == {"US": 100.0}
     one_step = ask(world, "downloads-by-country", Choices(attribution="root", steps=1)).rows()

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from headwater.observatory import series
 from headwater.observatory.ask import ask
 from headwater.observatory.choices import Choices
+from headwater.observatory.run import Reader
 from headwater.observatory.world import World
 
 LABELS = Path(__file__).with_name("series_labels.csv")
@@ -77,7 +79,9 @@ def test_a_pause_ends_a_series(hub: Callable[..., Any]) -> None:
 
 
 def test_seeds_that_take_turns_with_others_are_one_burst(hub: Callable[..., Any]) -> None:
-    rows = [(f"lab/{name}-seed{n}", at(6 * n % 24, day=1 + 6 * n // 24), "x/b") for n in range(4) for name in ("u", "v")]
+    rows = [
+        (f"lab/{name}-seed{n}", at(6 * n % 24, day=1 + 6 * n // 24), "x/b") for n in range(4) for name in ("u", "v")
+    ]
     assert [one["members"] for one in hub(rows)] == [4, 4]
 
 
@@ -107,9 +111,6 @@ def test_the_detector_is_as_good_as_it_says_on_labels_made_by_hand(shared_world:
 
 def judged(world: World, groups: Sequence[dict[str, str]]) -> dict[tuple[str, bool], int]:
     """(kind of the label, taken for a series) -> groups. A group is taken if half of its models are in some series."""
-    from headwater.observatory import series
-    from headwater.observatory.run import Reader
-
     one = world.snapshot("radar")
     with Reader(world, (one,)) as reader:
         for step in series.steps("model", "select child as id, min(base) as base from edge group by child"):
@@ -120,9 +121,7 @@ def judged(world: World, groups: Sequence[dict[str, str]]) -> dict[tuple[str, bo
     for group in groups:
         pattern = re.compile(group["pattern"])
         members = [
-            row["id"]
-            for row in ids
-            if row["author"] == group["author"] and pattern.search(row["id"].partition("/")[2])
+            row["id"] for row in ids if row["author"] == group["author"] and pattern.search(row["id"].partition("/")[2])
         ]
         assert len(members) >= 3, f"the label {group} fits {len(members)} models"
         taken = sum(member in within for member in members)
