@@ -103,7 +103,7 @@ class Exchange(RequestResponseCycle):
         await _unhurried(_write_all, write, here)
         with self._own_socket() as source:
             while self._left_bytes:
-                self._left_bytes -= await _unhurried(_take_some, source, write, self._left_bytes)
+                await _unhurried(self._take_some, source, write, VISIT_BYTES)
                 if self._left_bytes:
                     async with asyncio.timeout(self._idle_timeout_s):
                         await _readable(source)
@@ -112,17 +112,34 @@ class Exchange(RequestResponseCycle):
     async def _receive_aside(self) -> Any:
         """What `take` left of the body when `write` refused it; the parser knows nothing of it any more."""
         pieces: list[bytes] = []
-        try:
-            with self._own_socket() as source:
-                await _readable(source)
-                self._left_bytes -= await _unhurried(
-                    _take_some, source, pieces.append, min(self._left_bytes, READ_STEP)
-                )
-        except ConnectionError:
-            return {"type": "http.disconnect"}
+        if self._left_bytes:
+            try:
+                with self._own_socket() as source:
+                    await _readable(source)
+                    await _unhurried(self._take_some, source, pieces.append, READ_STEP)
+            except ConnectionError:
+                return {"type": "http.disconnect"}
         if not self._left_bytes:
             self._end_aside()
         return {"type": "http.request", "body": b"".join(pieces), "more_body": self._aside}
+
+    def _take_some(self, source: socket.socket, write: Callable[[bytes], None], most: int) -> None:
+        """Up to `most` bytes of the body, fewer when the client sends no more for a while. In a worker thread."""
+        most = min(most, self._left_bytes)
+        while most:
+            try:
+                piece = source.recv(min(READ_STEP, most))
+            except BlockingIOError:
+                if not _wait_briefly(source, select.POLLIN):
+                    return
+                continue
+            except OSError as error:
+                raise ConnectionResetError(*error.args) from error
+            if not piece:
+                raise ConnectionResetError(errno.ECONNRESET, "the client left within a body")
+            most -= len(piece)
+            self._left_bytes -= len(piece)  # whatever `write` says to it
+            write(piece)
 
     def _end_aside(self) -> None:
         self._aside = False
@@ -256,25 +273,6 @@ def _send_some(out: socket.socket, file: int, offset: int, count: int) -> int:
             raise OSError(errno.EIO, "the file ends too early")
         sent += step
     return sent
-
-
-def _take_some(source: socket.socket, write: Callable[[bytes], None], count: int) -> int:
-    """How many bytes were written: at most VISIT_BYTES, fewer when the client sends no more for a while."""
-    taken, most = 0, min(count, VISIT_BYTES)
-    while taken < most:
-        try:
-            piece = source.recv(min(READ_STEP, most - taken))
-        except BlockingIOError:
-            if not _wait_briefly(source, select.POLLIN):
-                break
-            continue
-        except OSError as error:
-            raise ConnectionResetError(*error.args) from error
-        if not piece:
-            raise ConnectionResetError(errno.ECONNRESET, "the client left within a body")
-        write(piece)
-        taken += len(piece)
-    return taken
 
 
 def _write_all(write: Callable[[bytes], None], pieces: list[bytes]) -> None:

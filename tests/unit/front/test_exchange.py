@@ -97,16 +97,16 @@ class Sends:
 
 
 class Takes:
-    """An app that takes a body and answers with its length. `refuse_after`: bytes after which `write` refuses."""
+    """An app that takes a body and answers with its length. `refuse_from`: `write` refuses what reaches it."""
 
-    def __init__(self, refuse_after: int | None = None) -> None:
+    def __init__(self, refuse_from: int = LARGE + 1) -> None:
         self.got: list[bytes] = []
-        self.refuse_after = refuse_after
+        self.refuse_from = refuse_from
         self.ended = threading.Event()
         self.error: Exception | None = None
 
     def write(self, data: bytes) -> None:
-        if self.refuse_after is not None and sum(map(len, self.got)) > self.refuse_after:
+        if sum(map(len, self.got)) + len(data) >= self.refuse_from:
             raise ValueError("no more")
         self.got.append(data)
 
@@ -247,13 +247,16 @@ def test_a_client_that_asks_first_is_told_to_go_on(serve: Serve) -> None:
     assert b"".join(app.got) == data
 
 
-def test_what_write_refuses_leaves_the_rest_to_receive_and_the_connection_goes_on(serve: Serve) -> None:
-    app, data = Takes(refuse_after=TAKE_BYTES_MIN), os.urandom(LARGE)
+@pytest.mark.parametrize("refuse_from", [1, TAKE_BYTES_MIN, LARGE])
+def test_what_write_refuses_leaves_the_rest_to_receive_and_the_connection_goes_on(
+    serve: Serve, refuse_from: int
+) -> None:
+    app, data = Takes(refuse_from), os.urandom(LARGE)
     with connected(serve(app)) as sock:
         sock.sendall(put(LARGE) + data)
         status, _ = answer_of(sock)
         assert status == 413
-        app.refuse_after = app.error = None
+        app.refuse_from, app.error = LARGE, None
         app.got.clear()
         sock.sendall(put(5) + b"again")
         assert answer_of(sock) == (200, b"5")

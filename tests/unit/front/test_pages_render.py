@@ -137,7 +137,7 @@ def test_a_template_fails_on_a_name_it_does_not_know() -> None:
 
 def test_static_files_are_small_and_named_by_their_content() -> None:
     files = render.static_files()
-    assert set(files) == {"app.css", "app.js", "headwater.svg"}
+    assert set(files) == {"app.css", "app.js", "headwater.svg", "observe.css"}
     assert len(files["app.css"].body) <= CSS_BYTES_MAX
     assert len(files["app.js"].body) <= JS_BYTES_MAX
     for file in files.values():
