@@ -55,12 +55,13 @@ def zeros(path: Path, size_bytes: int) -> str:
 
 
 def small_texts(folder: Path, count: int, size_bytes: int) -> None:
-    """Texts, each different, in ten folders."""
+    """Texts of words, each file different, in ten folders."""
     chance = np.random.default_rng(count)
+    words = np.array([chance.bytes(size % 4 + 2).hex() for size in range(2000)])
     for number in range(count):
         place = folder / f"part-{number % 10}"
         place.mkdir(parents=True, exist_ok=True)
-        text = chance.bytes(size_bytes // 2).hex()
+        text = " ".join(chance.choice(words, size_bytes // 4))
         (place / f"record-{number:05}.txt").write_text(text[:size_bytes])
 
 

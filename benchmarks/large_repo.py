@@ -1,12 +1,13 @@
-"""A repo of 100,000 files, in folders and in one single folder: every page of its tree, and commits of one file.
+"""A repo of 100,000 files: every page of its tree, and commits of one file. Beside it git, which lists all at once.
 
-Beside it git itself, which lists the whole tree at once.
+In folders of 1,000, and, without a bar, all in one: ten times what the Hub advises for a folder, the worst there is.
 """
 
 from __future__ import annotations
 
 import http.client
 import re
+import statistics
 import subprocess
 import time
 from collections.abc import Iterator
@@ -30,12 +31,13 @@ class Layout:
     name: str
     says: str
     folder_files: int
+    barred: bool
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
     layouts = (
-        Layout("nested", f"folders of {FOLDER_FILES}", FOLDER_FILES),
-        Layout("flat", "one folder", bench.files),
+        Layout("nested", f"folders of {FOLDER_FILES}", FOLDER_FILES, barred=True),
+        Layout("flat", "one folder", bench.files, barred=False),
     )
     data = bench.work / "tree-hub"
     for layout in layouts:
@@ -49,14 +51,16 @@ def measure(bench: Bench) -> Iterator[Figure]:
             cold_ms, warm_ms = _pages(hub, repo), _pages(hub, repo)
             pages = f"{what}: slowest of {len(cold_ms)} tree pages"
             beside = _git_lists(data)
-            yield Figure(f"{pages}, cold", max(cold_ms), "ms", PAGE_MOST_MS, note=f"all {sum(cold_ms) / 1000:.1f} s")
+            most = PAGE_MOST_MS if layout.barred else None
+            yield Figure(f"{pages}, cold", max(cold_ms), "ms", most, note=f"all {sum(cold_ms) / 1000:.1f} s")
             yield Figure(
                 f"{what}: all tree pages, warm", sum(warm_ms), "ms", peer="git ls-tree", peer_value=beside,
                 note=f"slowest {max(warm_ms):.0f} ms",
             )  # fmt: skip
             spent_ms = _commits(hub, repo, layout)
-            note = f"slowest of {COMMITS}; first, cold, is one of them"
-            yield Figure(f"{what}: one-file commit", max(spent_ms), "ms", COMMIT_MOST_MS, note=note)
+            note = f"slowest of {COMMITS}; median {statistics.median(spent_ms):.0f} ms"
+            most = COMMIT_MOST_MS if layout.barred else None
+            yield Figure(f"{what}: one-file commit", max(spent_ms), "ms", most, note=note)
 
 
 def _paths(files: int, layout: Layout) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure
-from benchmarks.processes import Hub, Server, free_port
+from benchmarks.processes import Hub, Server, cpu_s, free_port
 
 TRIES = 5
 READY_MOST_S = 1.5
@@ -28,10 +28,11 @@ def measure(bench: Bench) -> Iterator[Figure]:
     data = bench.work / "start"
     with Hub(data):
         pass  # the first start makes the schema
-    ready_s, hello_s, rss_mb, hello_mb = [], [], [], []
+    ready_s, hello_s, rss_mb, hello_mb, spent_s = [], [], [], [], []
     for _ in range(TRIES):
         hub = Hub(data)
         ready_s.append(hub.await_answer("/health/ready"))
+        spent_s.append(cpu_s(hub.pid))
         with hub:
             time.sleep(IDLE_S)
             rss_mb.append(hub.rss_bytes() / 1e6)
@@ -40,7 +41,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
             hello_s.append(hello.await_answer("/"))
             hello_mb.append(hello.rss_bytes() / 1e6)
     peer = "bare uvicorn"
-    note = f"median of {TRIES} starts"
+    note = f"median of {TRIES} starts; {statistics.median(spent_s):.2f} CPU-s"
     ready, beside = statistics.median(ready_s), statistics.median(hello_s)
     yield Figure("start: exec to ready", ready, "s", READY_MOST_S, peer=peer, peer_value=beside, note=note)
     fresh = bench.work / "start-fresh"
