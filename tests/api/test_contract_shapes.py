@@ -425,6 +425,7 @@ def test_likes_by_token_are_refused_and_taken_back_by_token(hub: Hub) -> None:
 
 
 def test_people_and_organizations(hub: Hub) -> None:
+    hub.repo()
     user = hub.ok("GET", "/api/users/Ada/overview").json
     assert ("ada", "Ada", "user", {"acme", "shy"}) == (
         user["user"],

@@ -250,5 +250,5 @@ def test_the_first_administrator_signs_in_by_the_printed_link(chromium: Any, new
     assert page.page.locator(".who").is_visible()
     page.page.goto(link[0])
     page.page.locator("main").get_by_role("button", name="Sign in").click()
-    assert page.page.get_by_role("alert").is_visible()
+    page.page.get_by_role("alert").wait_for()
     context.close()
