@@ -57,7 +57,7 @@ def test_every_page_works_without_javascript(tab: Tabs) -> None:
     assert page.page.locator("#tensors tbody tr").count() == 3
     page.page.goto(page.hub.base + MODEL)
     page.page.get_by_text("curl", exact=True).click()
-    assert page.page.get_by_text("curl -L -O").is_visible()
+    page.page.get_by_text("curl -L -O").wait_for()
     assert not page.page.get_by_text("hf download").is_visible()
     assert not page.page.locator("button.copy").first.is_visible()
 
@@ -86,14 +86,14 @@ def test_from_the_list_to_the_bytes(tab: Tabs) -> None:
     page = tab()
     page.go("/")
     page.page.get_by_role("link", name="tiny-sentences").click()
-    assert page.page.get_by_role("heading", name="Usage").is_visible()
-    assert page.page.get_by_text("64-dimensional").is_visible()
+    page.page.get_by_role("heading", name="Usage").wait_for()
+    page.page.get_by_text("64-dimensional").wait_for()
     assert "license:" not in page.page.locator(".prose").inner_text()
     image = page.page.locator(".prose img")
     assert image.evaluate("image => image.complete && image.naturalWidth") == 1
     page.page.get_by_role("link", name="Files", exact=True).click()
     page.page.get_by_role("link", name="model.safetensors", exact=True).click()
-    assert page.page.get_by_text("26 tensors", exact=True).is_visible()
+    page.page.get_by_text("26 tensors", exact=True).wait_for()
     with page.page.expect_download() as got:
         page.page.get_by_role("link", name="Download").click()
     assert got.value.suggested_filename == "model.safetensors"
@@ -165,7 +165,7 @@ def test_what_people_wrote_never_runs(tab: Tabs) -> None:
     page.page.get_by_role("link", name="hostile").first.click()
     page.go("/grace/hostile/tree/main")
     page.page.get_by_role("link", name="<img src=x onerror=alert(5)>.txt", exact=True).click()
-    assert page.page.get_by_text("</code><script>alert(6)</script>").is_visible()
+    page.page.get_by_text("</code><script>alert(6)</script>").wait_for()
     assert asked == []
     page.check()
 
@@ -176,10 +176,10 @@ def test_sign_in_make_a_repo_and_a_token_and_sign_out(tab: Tabs) -> None:
     page.page.get_by_label("Name").fill("ada")
     page.page.get_by_label("Password").fill("not hers")
     page.page.locator("main").get_by_role("button", name="Sign in").click()
-    assert page.page.get_by_role("alert").is_visible()
+    page.page.get_by_role("alert").wait_for()
     page.faults.clear()  # Chromium notes the 401
     page.sign_in()
-    assert page.page.locator(".repos b", has_text="secret-plans").is_visible()
+    page.page.locator(".repos b", has_text="secret-plans").wait_for()
     page.shoot("home-signed-in")
 
     page.page.locator(".who summary").click()
@@ -192,7 +192,7 @@ def test_sign_in_make_a_repo_and_a_token_and_sign_out(tab: Tabs) -> None:
     page.shoot("new-repo")
     page.page.get_by_role("button", name="Create repo").click()
     page.page.wait_for_url("**/datasets/river-lab/gauges")
-    assert page.page.get_by_text("This dataset is empty").is_visible()
+    page.page.get_by_text("This dataset is empty").wait_for()
     page.shoot("empty-repo")
 
     page.go("/settings/tokens")
@@ -220,7 +220,7 @@ def test_a_missing_page_is_a_page(tab: Tabs) -> None:
     page = tab()
     answer: Any = page.page.goto(page.hub.base + "/ada/nosuch")
     assert answer.status == 404
-    assert page.page.get_by_role("heading", name="Not here").is_visible()
+    page.page.get_by_role("heading", name="Not here").wait_for()
     page.faults.clear()  # Chromium notes the 404
     page.shoot("missing")
 
@@ -231,8 +231,8 @@ def test_a_new_hub_says_what_to_do_first(chromium: Any, new_hub: tuple[Hub, str]
     context = chromium.new_context(viewport=size)
     page = Tab(context, hub)
     page.go("/")
-    assert page.page.get_by_text(f"export HF_ENDPOINT={hub.base}").is_visible()
-    assert page.page.get_by_text("hf upload").is_visible()
+    page.page.get_by_text(f"export HF_ENDPOINT={hub.base}").wait_for()
+    page.page.get_by_text("hf upload").wait_for()
     page.shoot("new-hub")
     context.close()
 
@@ -247,7 +247,7 @@ def test_the_first_administrator_signs_in_by_the_printed_link(chromium: Any, new
     page.shoot("link")
     page.page.locator("main").get_by_role("button", name="Sign in").click()
     page.page.wait_for_url(hub.base + "/")
-    assert page.page.locator(".who").is_visible()
+    page.page.locator(".who").wait_for()
     page.page.goto(link[0])
     page.page.locator("main").get_by_role("button", name="Sign in").click()
     page.page.get_by_role("alert").wait_for()
