@@ -7,10 +7,12 @@ reports use. Refuses to know SQL of any question (questions/) and how answers ar
 # ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted by the questions
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -19,7 +21,7 @@ from headwater.ground.errors import EntryMissing, Invalid
 from headwater.observatory.answer import Answer, Evidence, Source, Span, cache_key, keep, kept
 from headwater.observatory.choices import ROWS_MAX, Choices
 from headwater.observatory.choices import described as choices_described
-from headwater.observatory.families import Families
+from headwater.observatory.families import Families, quoted
 from headwater.observatory.questions import (
     adoption,
     concentration,
@@ -45,14 +47,16 @@ from headwater.observatory.questions.population import missing
 from headwater.observatory.run import Reader
 from headwater.observatory.world import Snapshot, World
 
-VERSION = 1
+VERSION = 2
 """Grows when a question's meaning changes, so that no older answer is taken from the cache."""
 ALL = "all"
+GROUPS_LOOKED_AT = 5_000  # of a share, the largest first: what could lead, or move a lead
 POPULATIONS_MAX = 100  # snapshots that one question may be asked of at once
 GROUPS = (shares, derivatives, relations, licences, likes, releases, concentration, trends, adoption, providers,
           support, withdrawn, published, events, series_questions, fingerprints)  # fmt: skip
 QUESTIONS: dict[str, Question] = {one.name: one for group in GROUPS for one in group.QUESTIONS}
 """Every question by its name, in the order in which they are listed."""
+Row = dict[str, Any]
 
 
 def question(name: str) -> Question:
@@ -181,8 +185,7 @@ def _one(world: World, asked: Question, choices: Choices, one: Snapshot, known: 
     with Reader(world, tuple(every.values()), day) as reader:
         scope = Scope(choices, one, known, reader.table)
         plan = asked.build(scope)
-        for step in plan.steps:
-            reader.define(step.name, step.sql)
+        _define(reader, plan)
         _check_sort(reader, plan, choices)
         shown = _ordered(plan, choices)
         table = reader.table(shown)
@@ -195,6 +198,34 @@ def _one(world: World, asked: Question, choices: Choices, one: Snapshot, known: 
             snapshots=(Source.of(one), *(Source.of(other, "told facts") for other in known if other.id != one.id)),
             sql=_written(plan, shown), caveats=tuple(dict.fromkeys(caveats)), took_s=0.0,
         )  # fmt: skip
+
+
+def _define(reader: Reader, plan: Plan) -> None:
+    """Keeps what several parts read, as tables; what only one part reads becomes a part of that one.
+
+    Writing three million rows down for one reader would take as long as the rest of the question.
+    """
+    # What evidence is taken of is read several times.
+    outside = " ".join((plan.select, *(share.units for share in plan.shares)))
+    inner: dict[str, str] = {}
+    for at, step in enumerate(plan.steps):
+        readers = sum(_mentions(later.sql, step.name) for later in plan.steps[at + 1 :])
+        if readers == 1 and not _mentions(outside, step.name):
+            inner[step.name] = _with(inner, step.sql)
+        else:
+            reader.define(step.name, _with(inner, step.sql))
+
+
+def _mentions(sql: str, name: str) -> int:
+    return len(re.findall(rf"\b{name}\b", sql))
+
+
+def _with(inner: dict[str, str], sql: str) -> str:
+    """A SELECT with the parts that it reads put before it."""
+    read = {name: text for name, text in inner.items() if _mentions(sql, name)}
+    if not read:
+        return sql
+    return f"with {', '.join(f'{name} as ({text})' for name, text in read.items())} select * from ({sql}) part"
 
 
 def _ordered(plan: Plan, choices: Choices) -> str:
@@ -241,57 +272,65 @@ def _stated(asked: Question, choices: Choices, one: Snapshot) -> dict[str, str]:
 
 def _evidence(reader: Reader, one: Snapshot, share: Share) -> Evidence:
     """Coverage, authors, and the leader's gap with every model and every account left out once."""
-    classes = ", ".join(f"'{name}'" for name in share.classes)
-    reader.define(
-        "gathered",
-        f"select {share.group} as k, author, {share.weight} as d, {share.most} as most, {share.most_id} as most_id, "
-        f"{share.rows} as n from {share.units} where {share.rows} > 0",
-    )
+    classes = ", ".join(quoted(name) for name in share.classes) or "''"
     totals = reader.table(
-        f"select k, sum(d)::double as d, sum(n)::bigint as n, k in ({classes}) as is_class "
-        "from gathered group by k order by d desc nulls last, k limit 20000"
+        f"select {share.group} as k, sum({share.weight})::double as d, sum({share.rows})::bigint as n, "
+        f"max({share.most})::double as most, arg_max({share.most_id}, {share.most}) as most_id, "
+        f"{share.group} in ({classes}) as is_class from {share.units} where {share.rows} > 0 "
+        f"group by 1 order by d desc nulls last, k limit {GROUPS_LOOKED_AT}"
+    )
+    (sums,) = reader.table(
+        f"select count(distinct hash(author)) as authors, coalesce(sum({share.weight}), 0)::double as d, "
+        f"coalesce(sum({share.rows}), 0)::bigint as n from {share.units} where {share.rows} > 0"
     ).to_pylist()
-    authors = int(reader.table("select count(distinct author) as n from gathered")["n"][0].as_py())
-    weight = sum(row["d"] or 0.0 for row in totals)
-    rows = sum(row["n"] for row in totals)
-    lost = [row for row in totals if row["k"] == UNMAPPED]
+    weight, rows, leading = sums["d"], sums["n"], totals.to_pylist()
+    lost = [row for row in leading if row["k"] == UNMAPPED]
     mapped = UNMAPPED in share.classes and rows > 0
     base = Evidence(
-        snapshot=one.id, of=share.of, rows=rows, authors=authors,
+        snapshot=one.id, of=share.of, rows=rows, authors=sums["authors"],
         unmapped_pct=_pct(sum(row["d"] or 0.0 for row in lost), weight) if mapped else None,
         unmapped_rows_pct=_pct(sum(row["n"] for row in lost), rows) if mapped else None,
     )  # fmt: skip
-    ranked = [row for row in totals if not row["is_class"] and row["d"]]
+    ranked = [row for row in leading if not row["is_class"] and row["d"]]
     if len(ranked) < 2 or not weight:
         return base
     first, second = ranked[0], ranked[1]
     return msgspec.structs.replace(
         base, leader=first["k"], runner_up=second["k"], gap_pct=_pct(first["d"] - second["d"], weight),
-        without_one_model=_span(reader, _MODELS, first, second, weight),
-        without_one_account=_span(reader, _ACCOUNTS, first, second, weight),
+        without_one_model=_without_one_model(leading, first, second, weight),
+        without_one_account=_without_one_account(reader, share, first, second, weight),
     )  # fmt: skip
 
 
-# What goes when one is left out: of the leader, of the runner-up, of all. The largest model of each row is enough:
-# leaving out less of the same group moves the gap less.
-_MODELS = (
-    "select most_id as who, most as x, case when k = $1 then most else 0 end as l, "
-    "case when k = $2 then most else 0 end as r from gathered where most > 0"
-)
-_ACCOUNTS = (
-    "select author as who, sum(d) as x, coalesce(sum(d) filter (k = $1), 0) as l, "
-    "coalesce(sum(d) filter (k = $2), 0) as r from gathered where d > 0 group by author"
-)
+def _without_one_model(groups: Sequence[Row], first: Row, second: Row, weight: float) -> Span | None:
+    """The largest model of each group is enough: leaving out a smaller one of the same group moves the gap less."""
+    gaps = []
+    for row in groups:
+        most = row["most"] or 0.0
+        if 0 < most < weight:
+            leader = first["d"] - (most if row["k"] == first["k"] else 0.0)
+            runner_up = second["d"] - (most if row["k"] == second["k"] else 0.0)
+            gaps.append((100.0 * (leader - runner_up) / (weight - most), row["most_id"]))
+    return Span(*min(gaps), *max(gaps)) if gaps else None
 
 
-def _span(
-    reader: Reader, units: str, first: dict[str, object], second: dict[str, object], weight: float
-) -> Span | None:
+def _without_one_account(reader: Reader, share: Share, first: Row, second: Row, weight: float) -> Span | None:
+    """An account may have models in several groups; by a hash of its name, which is quicker to group by."""
+    units = (
+        f"select hash(author) as who, sum({share.weight})::double as x, "
+        f"coalesce(sum({share.weight}) filter ({share.group} = $1), 0)::double as l, "
+        f"coalesce(sum({share.weight}) filter ({share.group} = $2), 0)::double as r "
+        f"from {share.units} where {share.weight} > 0 group by 1"
+    )
     gap = "100.0 * (($3 - l) - ($4 - r)) / ($5 - x)"
+    ends = (
+        "select min(gap) as low, arg_min(who, gap) as low_who, max(gap) as high, arg_max(who, gap) as high_who "
+        f"from (select who, {gap} as gap from ({units}) u where x < $5) g"
+    )
+    named = f"(select any_value(author) from {share.units} where hash(author) = {{0}})"
     found = reader.table(
-        "select min(gap) as low, arg_min(who, gap) as low_without, max(gap) as high, arg_max(who, gap) as "
-        "high_without "
-        f"from (select who, {gap} as gap from ({units}) u where x < $5)",
+        f"select low, {named.format('low_who')} as low_without, high, {named.format('high_who')} as high_without "
+        f"from ({ends}) ends",
         (first["k"], second["k"], first["d"], second["d"], weight),
     ).to_pylist()[0]
     return Span(**found) if found["low"] is not None else None

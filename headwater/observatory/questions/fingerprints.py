@@ -3,12 +3,12 @@
 # ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted in population.py
 from __future__ import annotations
 
+from headwater.observatory.choices import ROWS_MAX
 from headwater.observatory.questions.plan import POPULATION, Plan, Question, Scope
-from headwater.observatory.questions.population import models
+from headwater.observatory.questions.population import listed, models
 from headwater.observatory.steps import Step
 
 PARAMETERS_MIN = 100_000_000  # below, shapes are few and counts coincide
-TABLES_MAX = 2  # embedding and head: the matrices with one row per word
 NO_VERDICT = "Candidates for a look at the weights, not verdicts: metadata shows shapes, only weights show training."
 COPIES = (
     "The reference is whoever published the count first in this snapshot: often a copy, where the original says "
@@ -36,59 +36,65 @@ _REFERENCES = (
     "min(born) as born, any_value(architecture) as architecture, count(*) as owners from owners "
     "group by layers, hidden_size, experts, vocab_size, parameters"
 )
-_PAIRED = (
-    "select c.id, c.author, c.architecture, c.layers, c.hidden_size, c.experts, c.vocab_size, c.parameters, "
-    "c.licence, c.born, c.d, r.id as reference, r.architecture as reference_architecture, r.owners, "
-    "r.vocab_size - c.vocab_size as vocab_cut, r.parameters - c.parameters as parameters_cut from owners c "
-    "join refs r on r.layers = c.layers and r.hidden_size = c.hidden_size and r.experts = c.experts "
-    "where r.author <> c.author and (r.born <= c.born or r.born is null or c.born is null)"
-)
+TOP = 500
+_ORDER = "parameters desc, kind, id, vocab_cut"
+_KINDS = ("equal count", "vocabulary cut, embedding", "vocabulary cut, embedding and head")
+
+
+def _verdict() -> str:
+    """Pairs by equality joins: what is left of the parameters without the tables of words must be equal.
+
+    All pairs of one shape would be thousands of millions.
+    """
+    rest = "{0}.parameters - {0}.vocab_size * {0}.hidden_size * {1}"
+    parts = []
+    for tables, kind in enumerate(_KINDS):
+        words = "r.vocab_size = c.vocab_size" if tables == 0 else "r.vocab_size <> c.vocab_size"
+        parts.append(
+            "select c.id, c.architecture, c.layers, c.hidden_size, c.experts, c.vocab_size, c.parameters, c.licence, "
+            f"c.born, c.d, r.id as reference, r.architecture as reference_architecture, '{kind}' as kind, "
+            "r.vocab_size - c.vocab_size as vocab_cut, r.parameters - c.parameters as parameters_cut from owners c "
+            "join refs r on r.layers = c.layers and r.hidden_size = c.hidden_size and r.experts = c.experts and "
+            f"{rest.format('r', tables)} = {rest.format('c', tables)} and {words} "
+            "where r.author <> c.author and (r.born <= c.born or r.born is null or c.born is null)"
+        )
+    return " union all ".join(parts)
 
 
 def _matches(scope: Scope) -> Plan:
-    """Candidates against every model of equal shape by another owner.
+    """Candidates against the first owner of an equal shape.
 
     First one row per distinct (shape, vocabulary, parameters, owner): thousands of copies of one model are one row.
     """
-    kinds = (
-        "case when vocab_cut = 0 and parameters_cut = 0 then 'equal count' "
-        + " ".join(
-            f"when vocab_cut <> 0 and parameters_cut = vocab_cut * hidden_size * {tables} then 'vocabulary cut, "
-            f"{'embedding and head' if tables == 2 else 'embedding'}'"
-            for tables in range(1, TABLES_MAX + 1)
-        )
-        + " end"
-    )
-    verdict = f"select *, {kinds} as kind from paired"
     chosen = f" and kind like {_kind(scope)}" if scope.choices.by else ""
-    select = (
-        "select id, kind, min(reference) as reference, string_agg(distinct reference, ', ' order by reference) as "
-        "references_found, any_value(architecture) as architecture, any_value(reference_architecture) as "
-        "reference_architecture, any_value(layers) as layers, any_value(hidden_size) as hidden_size, "
-        "any_value(experts) "
-        "as experts, any_value(vocab_size) as vocab_size, vocab_cut, any_value(parameters) as parameters, "
-        "parameters_cut, "
-        "any_value(licence) as licence, min(born) as created_at, any_value(d) as downloads, family_of(id) as "
-        "family_named, "
-        "family_of(min(reference)) as family_of_reference from verdict "
-        f"where kind is not null{chosen} group by id, kind, vocab_cut, parameters_cut"
+    renamed = "family_named is distinct from family_of_reference and family_of_reference is not null"
+    wanted = f"id in ({listed(scope.choices.id)})" if scope.choices.id else renamed
+    # Names and lists of references only of what is shown: there may be half a million pairs.
+    found = (
+        "select id, kind, vocab_cut, parameters_cut, min(reference) as reference, any_value(parameters) as parameters, "
+        "family_of(id) as family_named, family_of(min(reference)) as family_of_reference from verdict "
+        f"where true{chosen} group by id, kind, vocab_cut, parameters_cut having {wanted} "
+        f"order by {_ORDER} limit {scope.choices.top or (ROWS_MAX if scope.choices.sort else TOP)}"
     )
-    filtered = (
-        f"select * from ({select}) s" + (" where family_named is distinct from family_of_reference and "
-        "family_of_reference is not null" if not scope.choices.id else "")
-    )  # fmt: skip
+    cells = ", ".join(
+        f"any_value(v.{name}) as {name}"
+        for name in ("architecture", "reference_architecture", "layers", "hidden_size", "experts", "vocab_size")
+    )
+    select = (
+        "select f.id, f.kind, f.reference, string_agg(distinct v.reference, ', ' order by v.reference) as "
+        f"references_found, {cells}, f.vocab_cut, f.parameters, f.parameters_cut, any_value(v.licence) as licence, "
+        "min(v.born) as created_at, any_value(v.d) as downloads, f.family_named, f.family_of_reference from found f "
+        "join verdict v using (id, kind, vocab_cut, parameters_cut) group by f.id, f.kind, f.vocab_cut, "
+        "f.parameters_cut, f.reference, f.parameters, f.family_named, f.family_of_reference"
+    )
     steps = (
         *models(_everybody(scope), "architecture", "layers", "hidden_size", "experts", "vocab_size", "parameters",
                 "licence",
                 "created_at", "d"),
-        Step("shaped", _SHAPED), Step("owners", _OWNERS), Step("refs", _REFERENCES), Step("paired", _PAIRED),
-        Step("verdict", verdict),
+        Step("shaped", _SHAPED), Step("owners", _OWNERS), Step("refs", _REFERENCES),
+        Step("verdict", _verdict()), Step("found", found),
     )  # fmt: skip
-    if scope.choices.id:
-        names = ", ".join("'" + one.replace("'", "''") + "'" for one in scope.choices.id)
-        filtered += f" where id in ({names})"
-    order = "parameters desc, kind, id, vocab_cut"
-    return Plan(steps, filtered, order, 500, (), (NO_VERDICT, COPIES))
+    return Plan(steps, select, _ORDER, TOP, (), (NO_VERDICT, COPIES))
 
 
 def _kind(scope: Scope) -> str:

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted in population.py
 from __future__ import annotations
 
+from headwater.observatory.choices import ROWS_MAX
 from headwater.observatory.questions.plan import POPULATION, UNMAPPED, Plan, Question, Scope, Share
 from headwater.observatory.questions.population import family_countries, models, owner, roots
 from headwater.observatory.questions.shares import origin_kind
@@ -10,16 +11,21 @@ from headwater.observatory.steps import Step
 
 CUTS = (25, 300)
 TOP = 100
+IDS_SHOWN = 25
 LIKES = "A like costs nothing and is seldom taken back: it measures attention at any time in the past."
 
 
 def _most(scope: Scope) -> Plan:
+    limit = scope.choices.top or TOP
+    if scope.choices.sort:  # by another column: all of them must be ranked
+        limit = ROWS_MAX
+    first = Step("foremost", f"select * from m where likes is not null order by likes desc, id limit {limit}")
     select = (
-        "select row_number() over (order by likes desc, m.id)::bigint as rank, m.id, likes, d as downloads_30d, "
-        f"coalesce(a.country, '{UNMAPPED}') as country, created_at from m left join accounts a on a.account = m.author "
-        "where likes is not null"
+        "select row_number() over (order by likes desc, f.id)::bigint as rank, f.id, likes, d as downloads_30d, "
+        f"coalesce(a.country, '{UNMAPPED}') as country, created_at from foremost f "
+        "left join accounts a on a.account = f.author"
     )
-    return Plan(models(scope, "likes", "d", "created_at"), select, "likes desc, id", TOP, (), (LIKES,))
+    return Plan((*models(scope, "likes", "d", "created_at"), first), select, "likes desc, id", TOP, (), (LIKES,))
 
 
 def _country(scope: Scope) -> tuple[tuple[Step, ...], str, str]:
@@ -37,10 +43,13 @@ def _country(scope: Scope) -> tuple[tuple[Step, ...], str, str]:
 def _countries(scope: Scope) -> Plan:
     cuts = scope.choices.cuts or CUTS
     more, join, country = _country(scope)
+    foremost = Step(
+        "foremost", f"select * from m where likes is not null order by likes desc, id limit {int(max(cuts))}"
+    )
     ranked = Step(
         "ranked",
         f"select m.id, m.author, likes, {country} as country, row_number() over (order by likes desc, m.id) as place "
-        f"from m {join} where likes is not null",
+        f"from foremost m {join}",
     )
     cut = Step("cut", "select * from (values " + ", ".join(f"({int(one)})" for one in cuts) + ") c(size)")
     unit = Step("unit", "select country as k, author, count(*) as n, 1 as most, min(id) as most_id from ranked "
@@ -51,32 +60,44 @@ def _countries(scope: Scope) -> Plan:
         "on place <= size group by size, country"
     )
     share = Share(f"countries of the {max(cuts)} most liked", "unit", "k", "n", "most", "most_id", "n")
-    return Plan((*models(scope, "likes"), *more, ranked, cut, unit),
+    return Plan((*models(scope, "likes"), *more, foremost, ranked, cut, unit),
                 f"select cut, country, n, authors, pct from ({select}) s",
                 "length(cut), cut, n desc, country", None, (share,), (LIKES,))  # fmt: skip
 
 
 def _overlap(scope: Scope) -> Plan:
     cuts = scope.choices.cuts or (10, 25, 100, 300)
-    ranked = Step(
-        "ranked",
-        "select id, author, likes, d, row_number() over (order by likes desc nulls last, id) as by_likes, "
-        "row_number() over (order by d desc nulls last, id) as by_downloads, "
-        "rank() over (order by likes) + (count(*) over (partition by likes) - 1) / 2.0 as likes_rank, "
-        "rank() over (order by d) + (count(*) over (partition by d) - 1) / 2.0 as downloads_rank from m "
-        "where likes is not null and d is not null",
+    counted = Step("counted", "select id, likes, d from m where likes is not null and d is not null")
+    # Ranks of the few distinct counts say the same as ranks of millions of models; equals share the mean of theirs.
+    pairs = Step("pairs", "select likes, d, count(*)::double as c from counted group by all")
+    ranks = [
+        f"select {one}, sum(c) over (order by {one}) - (c - 1) / 2.0 as {one}_rank from "
+        f"(select {one}, sum(c) as c from pairs group by {one}) s"
+        for one in ("likes", "d")
+    ]
+    moments = (
+        "select sum(c) as n, sum(c * x) as x, sum(c * y) as y, sum(c * x * x) as xx, sum(c * y * y) as yy, "
+        "sum(c * x * y) as xy from (select c, likes_rank as x, d_rank as y from pairs "
+        f"join ({ranks[0]}) l using (likes) join ({ranks[1]}) r using (d)) ranked"
     )
-    cut = Step("cut", "select * from (values " + ", ".join(f"({int(one)})" for one in cuts) + ") c(size)")
+    correlation = "(n * xy - x * y) / nullif(sqrt(n * xx - x * x) * sqrt(n * yy - y * y), 0)"
+    lists = [
+        f"select id, row_number() over (order by {one} desc, id) as by_{one} from "
+        f"(select id, {one} from counted order by {one} desc, id limit {int(max(cuts))}) s"
+        for one in ("likes", "d")
+    ]
+    on_both = Step("on_both", f"select * from ({lists[0]}) l join ({lists[1]}) r using (id)")
+    sizes = ", ".join(f"({int(one)})" for one in cuts)
     select = (
-        "select size as cut, count(*) filter (by_likes <= size and by_downloads <= size) as in_both, "
-        "round(100.0 * count(*) filter (by_likes <= size and by_downloads <= size) / size, 1) as pct, "
-        "coalesce(string_agg(id, ', ' order by by_likes) filter "
-        "(by_likes <= least(size, 25) and by_downloads <= least(size, 25)), '') as ids, "
-        "(select round(corr(likes_rank, downloads_rank), 3) from ranked) as rank_correlation, "
-        "(select count(*) from ranked) as models from ranked cross join cut "
-        f"where by_likes <= {int(max(cuts))} group by size"
+        "select size as cut, count(id) as in_both, round(100.0 * count(id) / size, 1) as pct, "
+        f"coalesce(string_agg(id, ', ' order by by_likes) filter (greatest(by_likes, by_d) <= {IDS_SHOWN}), '') as "
+        "ids, "
+        f"any_value(round({correlation}, 3)) as rank_correlation, any_value(n)::bigint as models "
+        f"from (values {sizes}) c(size) cross join moments "
+        "left join on_both on greatest(by_likes, by_d) <= size group by size"
     )
-    return Plan((*models(scope, "likes", "d"), ranked, cut), select, "cut", None, (), (
+    steps = (*models(scope, "likes", "d"), counted, pairs, Step("moments", moments), on_both)
+    return Plan(steps, select, "cut", None, (), (
         LIKES,
         "Inside a head that is the union of two top lists the correlation is negative by construction.",
     ))  # fmt: skip

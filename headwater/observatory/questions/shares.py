@@ -116,13 +116,15 @@ def shares_of(scope: Scope, grouping: Grouping) -> tuple[Share, ...]:
 
 
 def _side(side: str) -> str:
+    """The shares of one attribution; of a million organisations only those that have most are looked at closely."""
+    largest = f"select {side} from unit group by {side} order by sum(d) desc nulls last, {side} limit {GROUPS_MAX}"
     return (
-        f"select {side} as k, sum(n)::bigint as models, count(distinct author) as authors, sum(d)::bigint as "
-        "downloads, "
-        "round(100.0 * sum(d) / nullif(sum(sum(d)) over (), 0), 2) as pct_downloads, sum(n_young)::bigint as "
-        "models_young, "
-        "round(100.0 * coalesce(sum(d_young), 0) / nullif(sum(sum(d_young)) over (), 0), 2) as pct_downloads_young "
-        f"from unit group by {side}"
+        f"select {side} as k, sum(n)::bigint as models, count(distinct author) as authors, "
+        "sum(d)::bigint as downloads, round(100.0 * sum(d) / nullif((select sum(d) from unit), 0), 2) as "
+        "pct_downloads, "
+        "sum(n_young)::bigint as models_young, round(100.0 * coalesce(sum(d_young), 0) / "
+        "nullif((select sum(d_young) from unit), 0), 2) as pct_downloads_young "
+        f"from unit where {side} in ({largest}) group by {side}"
     )
 
 
@@ -186,6 +188,7 @@ def _windows(scope: Scope) -> Plan:
     return Plan((*steps, unit), select, "pct_30d desc, models desc, country", None, shares, CAVEATS)
 
 
+GROUPS_MAX = 1_000  # of a table of shares: more than any has countries
 FLIP_COUNTRIES = 6  # shown beside each other; the rest is `other`
 
 
@@ -209,10 +212,17 @@ def _flip(scope: Scope) -> Plan:
                 where = f"where pipeline_tag in ({listed(MODALITIES['llm'])})" if modality == "llm" else ""
                 parts.append(
                     f"select '{side}' as attribution, '{age}' as ages, '{modality}' as modality, {side} as country, "
-                    f"author, {weight} as d, {most} as most, {most_id} as most_id from unit {where}"
+                    f"{weight} as d, {most} as most, {most_id} as most_id from pooled {where}"
                 )
+    tag = ", pipeline_tag" if len(kinds) > 1 else ""
+    pooled = (  # accounts do not matter here: countries and tasks make a table of some thousand rows
+        f"select uploader, origin{tag}, sum(d)::double as d, sum(d_young)::double as d_young, max(most) as most, "
+        "arg_max(most_id, most) as most_id, max(most_young) as most_young, arg_max(most_young_id, most_young) as "
+        "most_young_id from unit group by all"
+    )
     steps = (
         *steps,
+        Step("pooled", pooled),
         Step("cell", " union all ".join(parts)),
         Step("heaviest", "select attribution, ages, modality, max(most) as most, arg_max(most_id, most) as most_id, "
              "arg_max(country, most) as country from cell group by all"),
@@ -328,7 +338,11 @@ def _families(scope: Scope) -> Plan:
     origin, join = "family_of(m.id)", ""
     if scope.has("edge") and scope.choices.attribution != "uploader":
         steps += roots(scope)
-        origin, join = "coalesce(family_of(root.root), family_of(m.id))", " left join root on root.id = m.id"
+        steps.append(
+            Step("root_family", "select root, family_of(root) as family from (select distinct root from root) roots")
+        )
+        origin = "coalesce(root_family.family, family_of(m.id))"
+        join = " left join root on root.id = m.id left join root_family on root_family.root = root.root"
     unit = (
         "select family, author, count(*) as n, sum(d)::bigint as d, max(d) as most, arg_max(id, d) as most_id, "
         "count(*) filter (young) as n_young, sum(d) filter (young)::bigint as d_young from ("
