@@ -103,8 +103,9 @@ class Exchange(RequestResponseCycle):
         await _unhurried(_write_all, write, here)
         with self._own_socket() as source:
             while self._left_bytes:
+                before = self._left_bytes
                 await _unhurried(self._take_some, source, write, VISIT_BYTES)
-                if self._left_bytes:
+                if self._left_bytes and before - self._left_bytes < VISIT_BYTES:
                     async with asyncio.timeout(self._idle_timeout_s):
                         await _readable(source)
         self._end_aside()
@@ -235,7 +236,7 @@ class Exchange(RequestResponseCycle):
                 while count:
                     sent = await _unhurried(_send_some, out, file, offset, count)
                     offset, count = offset + sent, count - sent
-                    if count:
+                    if count and sent < VISIT_BYTES:
                         await self._slow_client(out)
         except (ConnectionError, TimeoutError):
             # what the head promised can't follow, so nothing may: the client has gone, or stands still

@@ -206,23 +206,24 @@ def _define(reader: Reader, plan: Plan) -> None:
     Writing three million rows down for one reader would take as long as the rest of the question.
     """
     # What evidence is taken of is read several times.
-    outside = " ".join((plan.select, *(share.units for share in plan.shares)))
+    outside = " ".join((plan.select, *(f"from {share.units}" for share in plan.shares)))
     inner: dict[str, str] = {}
     for at, step in enumerate(plan.steps):
-        readers = sum(_mentions(later.sql, step.name) for later in plan.steps[at + 1 :])
-        if readers == 1 and not _mentions(outside, step.name):
+        readers = sum(_reads(later.sql, step.name) for later in plan.steps[at + 1 :])
+        if readers == 1 and not _reads(outside, step.name):
             inner[step.name] = _with(inner, step.sql)
         else:
             reader.define(step.name, _with(inner, step.sql))
 
 
-def _mentions(sql: str, name: str) -> int:
-    return len(re.findall(rf"\b{name}\b", sql))
+def _reads(sql: str, name: str) -> int:
+    """How often a SELECT reads a relation; its name may also be an alias or a column's."""
+    return len(re.findall(rf"\b(?:from|join)\s+{name}\b", sql))
 
 
 def _with(inner: dict[str, str], sql: str) -> str:
     """A SELECT with the parts that it reads put before it."""
-    read = {name: text for name, text in inner.items() if _mentions(sql, name)}
+    read = {name: text for name, text in inner.items() if _reads(sql, name)}
     if not read:
         return sql
     return f"with {', '.join(f'{name} as ({text})' for name, text in read.items())} select * from ({sql}) part"

@@ -23,32 +23,33 @@ _SIZE = "(?:^|[-_.a-z])([0-9]+(?:[.p][0-9]+)?[bm])(?:[-_.]|$)"
 """Sizes in parameters, also `a3b` and `e4b`."""
 
 
-def steps(models: str, bases: str) -> tuple[Step, ...]:
-    """Steps up to `series`: (id, author, series, place, members).
+def steps(models: str, edges: str) -> tuple[Step, ...]:
+    """Steps up to `series`: (id, author, series, place, members, created_at).
 
-    `models` is a relation with the columns id, author, created_at; `bases` a SELECT of id and base. series: id of the
-    first member; place: from 1, in the order of time. Only names of busy accounts are looked at, and bases only of
-    names that recur: three million models take seconds.
+    `models` is a relation with the columns id, author, created_at; `edges` a SELECT of id and base, a row for each
+    declared base. series: id of the first member; place: from 1, in the order of time. Only names of busy accounts are
+    looked at, and bases only of names that recur: three million models take seconds.
     """
     busy = f"select author from {models} group by author having count(*) >= {MEMBERS_MIN}"
+    name = "lower(case when contains(id, '/') then split_part(id, '/', 2) else id end)"
     named = (
-        "select id, author, created_at, lower(case when contains(id, '/') then split_part(id, '/', 2) else id end) "
-        "as name "
-        f"from {models} where created_at is not null and author in (select author from busy)"
+        f"select id, author, created_at, {name} as name from {models} "
+        "where created_at is not null and author in (select author from busy)"
     )
-    # Two keys of 64 bits: grouping and sorting numbers is much quicker than texts, and a coincidence is out of reach.
+    # Keys of 64 bits: grouping and sorting numbers is much quicker than texts, and a coincidence is out of reach.
+    sizes = f"array_to_string(regexp_extract_all(name, '{_SIZE}', 1), ' ')"
     stemmed = (
-        "select id, author, created_at, hash(author, "
-        f"regexp_replace(name, '{_VARYING}', '#', 'g'), "
-        f"case when regexp_matches(name, '[0-9][bm]') then array_to_string(regexp_extract_all(name, '{_SIZE}', 1), ' "
-        "') end) "
-        "as stem from named where regexp_matches(name, '[0-9]')"
+        f"select id, author, created_at, hash(author, regexp_replace(name, '{_VARYING}', '#', 'g'), "
+        f"case when regexp_matches(name, '[0-9][bm]') then {sizes} end) as stem "
+        "from named where regexp_matches(name, '[0-9]')"
     )
+    recurrent = (
+        f"select * from stemmed where stem in (select stem from stemmed group by stem having count(*) >= {MEMBERS_MIN})"
+    )
+    based = f"select id, min(base) as base from ({edges}) edges where id in (select id from recurrent) group by id"
     recurring = (
-        "select s.id, s.author, s.created_at, hash(s.stem, b.base) as key, hash(s.author, b.base) as work from "
-        "(select * from stemmed where stem in "
-        f"(select stem from stemmed group by stem having count(*) >= {MEMBERS_MIN})) s left join ({bases}) b on b.id "
-        "= s.id"
+        "select r.id, r.author, r.created_at, hash(r.stem, b.base) as key, hash(r.author, b.base) as work "
+        "from recurrent r left join based b on b.id = r.id"
     )
     # The burst is one of the account and the base, not of one stem: a sweep takes its seeds in turns with others.
     bursts = (
@@ -62,6 +63,7 @@ def steps(models: str, bases: str) -> tuple[Step, ...]:
         f"window w as (partition by key, burst order by created_at, id) qualify members >= {MEMBERS_MIN}"
     )
     return (
-        Step("busy", busy), Step("named", named), Step("stemmed", stemmed), Step("recurring", recurring),
+        Step("busy", busy), Step("named", named), Step("stemmed", stemmed), Step("recurrent", recurrent),
+        Step("based", based), Step("recurring", recurring),
         Step("bursts", bursts), Step("series", series),
     )  # fmt: skip

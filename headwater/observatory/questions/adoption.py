@@ -122,8 +122,7 @@ def _curves(scope: Scope) -> Plan:
     young = "" if cumulative else f" and c.moment <= b.created_at + interval {ROLLING_DAYS} day"
     aged = (
         "select c.id, b.size_class, date_diff('day', b.created_at, c.moment) as age_days, max(c.downloads) as "
-        "downloads "
-        f"from counted c join born b using (id) where c.moment >= b.created_at{young} group by all"
+        f"downloads from counted c join born b using (id) where c.moment >= b.created_at{young} group by all"
     )
     named = "" if scope.choices.id else (
         " where id in (select id from aged group by id order by max(downloads) desc, id limit 20)"
@@ -181,10 +180,8 @@ QUESTIONS = (
         f"by=v1: the median of the {PEERS} most downloaded models of the class at that age. by=v2: the {PEERS}th most "
         "downloaded of the class, made monotone: never lower than at a younger age. A score over 1: on course for an "
         f"all-time top {PEERS} of its size. The count taken is the last at or before the age, at most {SLACK_DAYS} "
-        "days "
-        "older. Births and sizes come from the snapshot or from those of `known`. Size classes by `sizes_b`, by "
-        "default "
-        "bounded at 1, 5, 10, 50, 100 and 250 thousand million parameters.",
+        "days older. Births and sizes come from the snapshot or from those of `known`. Size classes by `sizes_b`, by "
+        "default bounded at 1, 5, 10, 50, 100 and 250 thousand million parameters.",
         ATOM, (_EITHER,), (*_ID, "ages_days", "sizes_b", "by"),
         (("id", "model"), ("size_class", "by parameters"), ("age_days", "t"), ("downloads", "until then, cumulative"),
          ("reference", "of the class at that age"), ("peers", "models of the class with a count at that age"),

@@ -101,9 +101,7 @@ QUESTIONS = (
         "concentration", "concentration", "Concentration of downloads",
         "Over units with a known number of downloads d and their sum t: HHI = 10,000 x sum((d/t)^2), from near 0 (all "
         "alike) to 10,000 (one has all); Gini = 2 x sum(rank x d)/(n x t) - (n+1)/n with ranks from the smallest; "
-        "shares "
-        "of the first `cuts` units, of the first 0.1 % and 1 %; units with none. "
-        f"{_OVER}",
+        f"shares of the first `cuts` units, of the first 0.1 % and 1 %; units with none. {_OVER}",
         HERFINDAHL, ("models.d",), (*POPULATION, "over", "cuts"),
         (("n", "units"), ("hhi", "0 to 10,000"), ("gini", "0 to 1"), ("top10_pct", "share of the first; one per cut"),
          ("top_0_1_pct", "share of the first 0.1 %"), ("top_1_pct", "share of the first 1 %"),

@@ -17,21 +17,12 @@ TOP = 50  # of rankings without end: what a page can show
 
 
 def _rooted(scope: Scope) -> tuple[Step, ...]:
-    """The steps up to `child`: every derivative of the population once, with its root, depth and downloads."""
+    """The steps up to `child`: every derivative of the population once, with its root and depth."""
     child = (
-        "select c.id, c.author, root.root, root.depth, root.ended, w.d from (select distinct id, author from e) c "
-        "join root on root.id = c.id left join weight w on w.id = c.id"
+        "select c.id, c.author, root.root, root.depth, root.ended from (select distinct id, author from e) c "
+        "join root on root.id = c.id"
     )
-    return (*edges(scope), *roots(scope), Step("weight", weights(scope)), Step("child", child))
-
-
-def _unit(group: str, source: str = "child") -> Step:
-    """`unit`: derivatives and downloads per group and author, for the table and for its evidence."""
-    return Step(
-        "unit",
-        f"select {group} as k, author, count(*) as n, sum(d)::bigint as d, 1 as most, min(id) as most_id "
-        f"from {source} group by all",
-    )
+    return (*edges(scope), *roots(scope), Step("child", child))
 
 
 def _share(of: str, unknown: tuple[str, ...] = ()) -> Share:
@@ -40,7 +31,12 @@ def _share(of: str, unknown: tuple[str, ...] = ()) -> Share:
 
 
 def _by_family(scope: Scope) -> Plan:
-    steps = (*_rooted(scope), _unit("coalesce(family_of(root), 'other')"))
+    named = "select root, coalesce(family_of(root), 'other') as k from (select distinct root from child) roots"
+    unit = (
+        "select n.k, c.author, count(*) as n, sum(w.d)::bigint as d, 1 as most, min(c.id) as most_id from child c "
+        "join named n on n.root = c.root left join weight w on w.id = c.id group by all"
+    )
+    steps = (*_rooted(scope), Step("weight", weights(scope)), Step("named", named), Step("unit", unit))
     where = f" where family in ({listed(scope.choices.family)})" if scope.choices.family else ""
     select = (
         "select k as family, sum(n)::bigint as derivatives, round(100.0 * sum(n) / sum(sum(n)) over (), 1) as pct, "
@@ -71,13 +67,10 @@ def _by_country(scope: Scope) -> Plan:
     country = f"coalesce(a.country, '{UNMAPPED}')"
     when = period(scope, "born") if scope.choices.grain else "'all'"
     joined = (
-        f"select {country} as k, {when} as period, child.id, child.author, child.d from child "
+        f"select {country} as k, {when} as period, child.id, child.author from child "
         f"join dated using (id) left join accounts a on a.account = {owner('root')}"
     )
-    unit = (
-        "select k, period, author, count(*) as n, sum(d)::bigint as d, 1 as most, min(id) as most_id "
-        "from joined group by all"
-    )
+    unit = "select k, period, author, count(*) as n, 1 as most, min(id) as most_id from joined group by all"
     select = (
         "select period, k as country, sum(n)::bigint as derivatives, count(distinct author) as authors, "
         "round(100.0 * sum(n) / sum(sum(n)) over (partition by period), 2) as pct from unit where period is not null "
@@ -142,8 +135,7 @@ QUESTIONS = (
     Question(
         "derivatives-by-base-owner", "derivatives", "Derivatives per owner of the direct base",
         "Distinct models that declare any base of the owner, and distinct accounts of theirs; `pct` is the share of "
-        "all "
-        "derivatives, and sums to more than 100 because a merge has several bases.",
+        "all derivatives, and sums to more than 100 because a merge has several bases.",
         LAUFER, ("edge",), (*EDGES, "family"),
         (("org", "the account that owns the base"), *_COUNTS, ("pct", "of all derivatives")),
         lambda scope: _by_base(scope, "org", owner("base")), suits=("radar",),

@@ -12,14 +12,12 @@ PARAMETERS_MIN = 100_000_000  # below, shapes are few and counts coincide
 NO_VERDICT = "Candidates for a look at the weights, not verdicts: metadata shows shapes, only weights show training."
 COPIES = (
     "The reference is whoever published the count first in this snapshot: often a copy, where the original says "
-    "nothing "
-    "of its size."
+    "nothing of its size."
 )
 
 
 _SHAPED = (
-    "select id, author, architecture, layers, hidden_size, coalesce(experts, 0) as experts, vocab_size, "
-    "parameters, "
+    "select id, author, architecture, layers, hidden_size, coalesce(experts, 0) as experts, vocab_size, parameters, "
     "licence, created_at, d from m where layers > 0 and hidden_size > 0 and vocab_size > 0 "
     f"and parameters >= {PARAMETERS_MIN}"
 )

@@ -15,8 +15,7 @@ TOP = 100
 NOT_LAW = "Families and ranks are a coarse order for statistics, not legal advice."
 INHERITED = (
     "Inherited: what the base, else the root of the declared chain, is known to declare. That a licence passes on is "
-    "an "
-    "assumption of this count, not law."
+    "an assumption of this count, not law."
 )
 _DECLARED = "coalesce(license, license_name)"
 ANATOMY = "Laufer, Oderinwale, Kleinberg (arXiv 2508.06811), licence drift; design/observatory.md, sections 0.5 and 3"
@@ -89,8 +88,7 @@ def _drift(scope: Scope) -> Plan:
         "count(*) as edges, count(distinct author) as authors, count(*) filter (licence is null) as "
         "derivative_undeclared, count(*) filter (licence = base_licence) as same, "
         "count(*) filter (rank < base_rank) as more_permissive, count(*) filter (rank > base_rank) as "
-        "more_restrictive, "
-        "count(*) filter (base_rank > 0 and rank is not null) as restricted_base_with_known_licence, "
+        "more_restrictive, count(*) filter (base_rank > 0 and rank is not null) as restricted_base_with_known_licence, "
         "round(100.0 * count(*) filter (licence is null) / count(*), 1) as pct_undeclared, "
         "round(case when count(*) filter (licence is null) between 1 and count(*) - 1 then "
         "ln(0.5) / ln(1 - count(*) filter (licence is null) / count(*)) end, 2) as half_life_steps"
@@ -167,10 +165,8 @@ QUESTIONS = (
     Question(
         "licence-drift", "licences", "Licence drift along declared edges",
         "Edges whose base has a known licence, by what the derivative declares: nothing, the same, a more permissive "
-        "or "
-        "a more restrictive one by the rank of its family. `by`: relation, author of the derivative, tool (owner of "
-        "the "
-        "base, for example unsloth), base, pair of licences, pair of families, depth in the chain.",
+        "or a more restrictive one by the rank of its family. `by`: relation, author of the derivative, tool (owner of "
+        "the base, for example unsloth), base, pair of licences, pair of families, depth in the chain.",
         ANATOMY, ("edge", "model.license"), (*EDGES, "parent", "steps", "by"),
         (("relation", "or what `by` says; (all) is the sum"), *_DRIFT_COLUMNS),
         _drift, suits=("radar",), by=DRIFT_BY, paged=True,

@@ -91,8 +91,7 @@ def _overlap(scope: Scope) -> Plan:
     select = (
         "select size as cut, count(id) as in_both, round(100.0 * count(id) / size, 1) as pct, "
         f"coalesce(string_agg(id, ', ' order by by_likes) filter (greatest(by_likes, by_d) <= {IDS_SHOWN}), '') as "
-        "ids, "
-        f"any_value(round({correlation}, 3)) as rank_correlation, any_value(n)::bigint as models "
+        f"ids, any_value(round({correlation}, 3)) as rank_correlation, any_value(n)::bigint as models "
         f"from (values {sizes}) c(size) cross join moments "
         "left join on_both on greatest(by_likes, by_d) <= size group by size"
     )

@@ -112,7 +112,7 @@ def models(scope: Scope, *columns: str) -> tuple[Step, ...]:
     conditions = _conditions(scope)
     steps: list[Step] = []
     if "series" in scope.choices.exclude:
-        steps += [Step("listed", _source(scope, {"created_at"})), *series.steps("listed", first_bases(scope))]
+        steps += [Step("listed", _source(scope, {"created_at"})), *series.steps("listed", bases(scope))]
         conditions.append("id not in (select id from series where place > 1)")
     where = f" where {' and '.join(conditions)}" if conditions else ""
     return (*steps, Step("m", f"select {chosen} from ({source}) p{where}"))
@@ -135,7 +135,7 @@ def edges(scope: Scope) -> tuple[Step, ...]:
     elif "series" in choices.exclude:
         children = f"select child as id, {owner('child')} as author, min(declared_at) as created_at from edge"
         listing = Step("listed", f"{children} where {here(scope)} group by child")
-        steps = (listing, *series.steps("listed", first_bases(scope)))
+        steps = (listing, *series.steps("listed", bases(scope)))
         conditions.append("id not in (select id from series where place > 1)")
     every = (
         f"select snapshot, source, child as id, {owner('child')} as author, base, "
@@ -386,8 +386,9 @@ def _of_accounts(scope: Scope) -> list[str]:
     return found
 
 
-def first_bases(scope: Scope) -> str:
-    return f"select child as id, min(base) as base from edge where {here(scope)} group by child"
+def bases(scope: Scope) -> str:
+    """A SELECT of every model that declares a base, with each of them."""
+    return f"select child as id, base from edge where {here(scope)}"
 
 
 def _first(scope: Scope, column: str) -> str:

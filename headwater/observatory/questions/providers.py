@@ -12,8 +12,7 @@ from headwater.observatory.steps import Step
 
 LAG = (
     "Listed by, never available from: first seen is the day on which a catalogue learnt of it, days to a year after "
-    "the "
-    "provider began (litellm's list: 5 days for Azure's R1, up to a year for others)."
+    "the provider began (litellm's list: 5 days for Azure's R1, up to a year for others)."
 )
 GAPS = "litellm's history has nothing between 2026-08-01 and 2026-11-21; models.dev begins in June 2025."
 VARIANTS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
@@ -121,8 +120,7 @@ def _reach(scope: Scope) -> Plan:
     every = Step(
         "total",
         f"select catalogue, ended, count(distinct provider) as providers_all from listing join ({ends}) e using "
-        "(catalogue) "
-        f"where {here(scope)} and {held} group by all",
+        f"(catalogue) where {here(scope)} and {held} group by all",
     )
     select = (
         f"select catalogue, {at} as day, {keys}, count(distinct provider) as providers, any_value(providers_all) as "
@@ -156,8 +154,7 @@ QUESTIONS = (
     Question(
         "provider-first-seen", "providers", "First sighting of a family per provider",
         "Per catalogue and provider: the first day on which any key of the family was listed, of the versions chosen "
-        "by "
-        "`variant` (all if none), and a column per version. A key belongs to a family if one of its texts in "
+        "by `variant` (all if none), and a column per version. A key belongs to a family if one of its texts in "
         "families.toml occurs in it. DeepSeek's versions: " + "; ".join(
             f"{name}: {', '.join(texts)}" for name, texts in VARIANTS["DeepSeek"]
         ) + ", the first that occurs; of other families the number after the name.",

@@ -75,8 +75,7 @@ def _token_countries(scope: Scope) -> Plan:
         f"select day, coalesce(a.country, '{UNMAPPED}') as country, round(sum(share_pct), 2) as share_pct, "
         "count(*) as authors, sum(tokens_week)::bigint as tokens_week, "
         "round(100.0 * sum(share_pct) / nullif(sum(sum(share_pct)) over (partition by day), 0), 2) as pct_of_shown "
-        "from served s "
-        f"left join (values {slugs}) slug(author, account) on slug.author = s.author "
+        f"from served s left join (values {slugs}) slug(author, account) on slug.author = s.author "
         "left join accounts a on a.account = coalesce(slug.account, s.author) group by day, country"
     )
     return Plan((_token_rows(scope),), select, "day, share_pct desc, country", None, (), (TOKENS,))
@@ -134,8 +133,7 @@ QUESTIONS = (
     Question(
         "token-countries", "published", "Share of served tokens per country and day",
         "The same, by the registry's country of the author's account. The shares of a day do not add up to 100: only "
-        "the "
-        "first nine authors are known; `pct_of_shown` divides by their sum.",
+        "the first nine authors are known; `pct_of_shown` divides by their sum.",
         "OpenRouter and a16z, State of AI, December 2025", ("tokens",), ("population", "day", "since", "until",
                                                                          "account"),
         (("day", "of the ranking"), ("country", "ISO-2 or ??"), ("share_pct", "of all tokens"), ("authors", "distinct"),

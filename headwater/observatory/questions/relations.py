@@ -43,8 +43,7 @@ def _bytes(scope: Scope) -> Plan:
     select = (
         "select k as relation, count(*) as models, round(sum(d) / 1e12, 2) as terabytes, "
         "round(median(d) / 1e9, 2) as median_gb, round(100.0 * sum(d) / nullif(sum(sum(d)) over (), 0), 1) as "
-        "pct_bytes "
-        "from sized group by k"
+        "pct_bytes from sized group by k"
     )
     share = Share("bytes by relation", "unit", "k", "d", "most", "most_id", "n", (NO_BASE,))
     return Plan(steps, select, "terabytes desc nulls last, relation", None, (share,), (
@@ -59,8 +58,7 @@ def _unchanged(scope: Scope) -> Plan:
         "select relation, count(*) as edges, count(*) filter (c.parameters = b.parameters) as same, "
         "round(100.0 * count(*) filter (c.parameters = b.parameters) / count(*), 1) as pct, "
         "count(distinct e.author) as authors from e join known_parameters c on c.id = e.id join known_parameters b "
-        "on b.id = e.base "
-        "where e.id <> e.base group by relation"
+        "on b.id = e.base where e.id <> e.base group by relation"
     )
     return Plan((*edges(scope), sized), select, "edges desc, relation", None, (), (
         "Equal counts are a first filter for discovery, not a verdict: one shape has many sets of weights.",
@@ -90,8 +88,7 @@ QUESTIONS = (
     Question(
         "parameters-unchanged", "relations", "Derivatives with exactly their base's number of parameters",
         "Edges whose two ends both have a known number of parameters, in the population or else in a snapshot of "
-        "`known`, "
-        "and how many are equal.",
+        "`known`, and how many are equal.",
         "design/observatory.md, section 0.7", ("edge",), EDGES,
         (("relation", "of the edge"), ("edges", "with both numbers known"), ("same", "equal"), ("pct", "same of edges"),
          ("authors", "distinct accounts")),

@@ -71,8 +71,7 @@ def _calendar(scope: Scope) -> Plan:
     )  # fmt: skip
     select = (
         f"select org, {when} as period, {', '.join(f'sum({one})::bigint as {one}' for one in MEASURES)} from "
-        f"made{orgs} "
-        "group by all"
+        f"made{orgs} group by all"
     )
     return Plan(_rows(scope), select, "org, period", None, (), _said(scope))
 
@@ -102,8 +101,7 @@ QUESTIONS = (
         "What `by` counts (repos, that is models, datasets and spaces; or one of them, or their likes or downloads), "
         "added up per organisation and year of creation: from a source's own table of releases (`part` names its "
         "variant, by default the one that reaches furthest), else from the dates of creation of the population's "
-        "models, "
-        "per organisation of the registry. An empty cell: none.",
+        "models, per organisation of the registry. An empty cell: none.",
         "aiWorld/CEPS open-source timeline; design/observatory.md, section 3", (_NEED,), _HONOURS,
         (("org", "organisation, or account"), ("y2025", "one column per year"), ("total", "of all years shown"),
          ("accounts", "distinct accounts, where known")),

@@ -6,19 +6,18 @@ from __future__ import annotations
 from headwater.observatory import series
 from headwater.observatory.families import quoted
 from headwater.observatory.questions.plan import POPULATION, UNMAPPED, Plan, Question, Scope
-from headwater.observatory.questions.population import first_bases, models
+from headwater.observatory.questions.population import bases, models
 from headwater.observatory.steps import Step
 
 METHOD = (
     "A series is a guess from names, bases and times: sweeps whose names differ in words are not found (of the "
-    "labelled "
-    "radar sample four in five that differ in numbers are, and hardly anything else)."
+    "labelled radar sample four in five that differ in numbers are, and hardly anything else)."
 )
 
 
 def _steps(scope: Scope, *columns: str) -> tuple[Step, ...]:
     listing = models(scope.without("exclude"), "created_at", *columns)
-    return (*listing, *series.steps("m", first_bases(scope)))
+    return (*listing, *series.steps("m", bases(scope)))
 
 
 def _list(scope: Scope) -> Plan:
@@ -26,7 +25,7 @@ def _list(scope: Scope) -> Plan:
         "select series, any_value(author) as author, count(*) as members, min(created_at) as first, "
         "max(created_at) as last, round(date_diff('second', min(created_at), max(created_at)) / 3600.0, 2) as hours, "
         "any_value(base) as base, list(id order by place)[1:3] as examples from series "
-        f"left join ({first_bases(scope)}) b using (id) group by series"
+        "left join based using (id) group by series"
     )
     return Plan(_steps(scope), select, "members desc, series", 200, (), (METHOD,))
 
@@ -35,8 +34,8 @@ def _effect(scope: Scope) -> Plan:
     """Counts of everything and of everything with each series as one."""
     marked = (
         "select m.id, m.author, m.d, coalesce(s.place, 1) = 1 as kept, s.id is not null as in_series, "
-        "b.base is not null as derived from m left join series s on s.id = m.id "
-        f"left join ({first_bases(scope)}) b on b.id = m.id"
+        "b.id is not null as derived from m left join series s on s.id = m.id "
+        f"left join (select distinct id from ({bases(scope)}) edges) b on b.id = m.id"
     )
     cells = {
         "models": ("count(*)", "count(*) filter (kept)", "count(*) filter (in_series)"),

@@ -105,7 +105,7 @@ def shares_of(scope: Scope, grouping: Grouping) -> tuple[Share, ...]:
     chosen = scope.choices.attribution
     sides = {"both": ("uploader", "origin"), "uploader": ("uploader",)}.get(chosen, ("origin",))
     ages = [("all ages", "d", "most", "most_id", "n")]
-    if knows(scope, "young"):
+    if knows(scope, "young") and grouping.classes:  # of countries: a million organisations take too long
         ages.append((f"younger than {scope.choices.young_days} days", "d_young", "most_young", "most_young_id",
                      "n_young"))  # fmt: skip
     return tuple(
@@ -121,8 +121,7 @@ def _side(side: str) -> str:
     return (
         f"select {side} as k, sum(n)::bigint as models, count(distinct author) as authors, "
         "sum(d)::bigint as downloads, round(100.0 * sum(d) / nullif((select sum(d) from unit), 0), 2) as "
-        "pct_downloads, "
-        "sum(n_young)::bigint as models_young, round(100.0 * coalesce(sum(d_young), 0) / "
+        "pct_downloads, sum(n_young)::bigint as models_young, round(100.0 * coalesce(sum(d_young), 0) / "
         "nullif((select sum(d_young) from unit), 0), 2) as pct_downloads_young "
         f"from unit where {side} in ({largest}) group by {side}"
     )
@@ -176,8 +175,7 @@ def _windows(scope: Scope) -> Plan:
     )
     select = (
         "select country, sum(n)::bigint as models, round(100.0 * sum(d) / nullif(sum(sum(d)) over (), 0), 2) as "
-        "pct_30d, "
-        "round(100.0 * sum(d_all) / nullif(sum(sum(d_all)) over (), 0), 2) as pct_all_time, "
+        "pct_30d, round(100.0 * sum(d_all) / nullif(sum(sum(d_all)) over (), 0), 2) as pct_all_time, "
         "round(100.0 * coalesce(sum(d_young), 0) / nullif(sum(sum(d_young)) over (), 0), 2) as pct_30d_young "
         "from unit group by country"
     )
@@ -230,8 +228,7 @@ def _flip(scope: Scope) -> Plan:
         Step("leaned", "select s.attribution, s.ages, s.modality, s.country, w.without, "
              "s.d - case when w.without <> '' and h.country = s.country then h.most else 0 end as d from summed s "
              "join heaviest h using (attribution, ages, modality) join (select attribution, ages, modality, '' as "
-             "without "
-             "from heaviest union all select attribution, ages, modality, most_id from heaviest) w "
+             "without from heaviest union all select attribution, ages, modality, most_id from heaviest) w "
              "using (attribution, ages, modality)"),
     )  # fmt: skip
     select = (
@@ -239,8 +236,7 @@ def _flip(scope: Scope) -> Plan:
         f"country = first_value(country) over (partition by attribution, ages, modality, without order by "
         f"(country in ({listed(CLASSES)})), pct desc) as leads from ("
         "select attribution, ages, modality, without, country, round(100.0 * d / nullif(sum(d) over (partition by "
-        "attribution, "
-        "ages, modality, without), 0), 2) as pct from leaned) shared qualify row_number() over "
+        "attribution, ages, modality, without), 0), 2) as pct from leaned) shared qualify row_number() over "
         f"(partition by attribution, ages, modality, without order by pct desc, country) <= {FLIP_COUNTRIES}"
     )
     order = "attribution desc, ages, modality, without, pct desc, country"
@@ -300,11 +296,9 @@ def _counted_days(scope: Scope, bounds: str) -> str:
     """The counts of every day on which anything was counted; change-only counts hold until the next one."""
     return (
         "with seen as (select id, counted_at, counted_at::date as day, downloads_30d, change_only, removed from count "
-        f"where {here(scope)}), "
-        "days as (select distinct day from seen), "
+        f"where {here(scope)}), days as (select distinct day from seen), "
         "kept as (select days.day, ids.id from days cross join (select distinct id from seen where change_only) ids) "
-        "select day, id, max(downloads_30d) as d from seen where not change_only"
-        f"{bounds} group by day, id union all "
+        f"select day, id, max(downloads_30d) as d from seen where not change_only{bounds} group by day, id union all "
         "select kept.day, kept.id, s.downloads_30d from kept asof join "
         "(select * from seen where change_only and downloads_30d is not null) s "
         "on kept.id = s.id and kept.day + interval 1 day > s.counted_at "

@@ -44,8 +44,7 @@ def _growth(scope: Scope) -> Plan:
     when = period(scope, "first_seen", "month")
     select = (
         f"select kind, {when} as period, count(*) as new, sum(count(*)) over (partition by kind order by "
-        f"{when})::bigint "
-        "as cumulative, string_agg(name, ', ' order by first_seen, name) as names from begun "
+        f"{when})::bigint as cumulative, string_agg(name, ', ' order by first_seen, name) as names from begun "
         "where first_seen is not null group by kind, period"
     )
     return Plan((_rows(scope), Step("begun", begun)), select, "kind, period", None, (), (CAVEAT,))

@@ -106,8 +106,7 @@ def _formats(scope: Scope) -> Plan:
 def _relations(scope: Scope) -> Plan:
     declared = (
         "select m.id, m.author, m.created_at, m.d, coalesce(f.relation, 'no declared base') as relation from m left "
-        "join "
-        "(select child, arg_min(coalesce(relation, 'untyped'), coalesce(position, 1000000)) as relation from edge "
+        "join (select child, arg_min(coalesce(relation, 'untyped'), coalesce(position, 1000000)) as relation from edge "
         f"where {here(scope)} group by child) f on f.child = m.id"
     )
     return _over_time(scope, Trait("relation", (), "relation"), declared)
@@ -150,8 +149,7 @@ QUESTIONS = (
     Question(
         "size-over-time", "trends", "Model size over time",
         "Models and downloads per size class and period of creation. Classes are bounded by `sizes_b`, by default "
-        "under "
-        "1, 1 to 10, 10 to 100 and over 100 thousand million parameters; the digit in front keeps their order.",
+        "under 1, 1 to 10, 10 to 100 and over 100 thousand million parameters; the digit in front keeps their order.",
         "Longpre et al. (arXiv 2512.03073); Hugging Face blog of 2026-08-14", ("models.parameters",),
         (*_HONOURS, "sizes_b"), (_COLUMNS[0], ("size", "class, or unknown"), *_COLUMNS[1:]), _sizes,
         wants=("models.created_at", "models.downloads_30d"), chart="stacked", paged=True,

@@ -147,14 +147,14 @@ def test_the_range_of_the_gap_is_that_of_leaving_out_each_model_and_each_account
     known = {row["account"]: row["country"] for row in run(hub, "select account, country from accounts").to_pylist()}
     sums = [(row[0], row[0].partition("/")[0], row[1]) for row in HUB]
 
-    def gap(left_out: Callable[[str, str], bool]) -> float:
-        kept = [(author, d) for name, author, d in sums if not left_out(name, author)]
+    def gap(model: str, account: str) -> float:
+        kept = [(author, d) for name, author, d in sums if name != model and author != account]
         of = {c: sum(d for author, d in kept if known.get(author) == c) for c in ("US", "CN")}
         return 100 * (of["US"] - of["CN"]) / sum(d for _, d in kept)
 
     one = ask(hub, "downloads-by-country", Choices(attribution="uploader")).evidence[0]
-    models = [gap(lambda name, _, out=row[0]: name == out) for row in sums]
-    accounts = [gap(lambda _, author, out=row[1]: author == out) for row in sums]
+    models = [gap(name, "") for name, _, _ in sums]
+    accounts = [gap("", author) for _, author, _ in sums]
     assert one.without_one_model is not None
     assert one.without_one_account is not None
     assert (one.without_one_model.low, one.without_one_model.high) == pytest.approx((min(models), max(models)))

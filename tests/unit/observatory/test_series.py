@@ -113,7 +113,7 @@ def judged(world: World, groups: Sequence[dict[str, str]]) -> dict[tuple[str, bo
     """(kind of the label, taken for a series) -> groups. A group is taken if half of its models are in some series."""
     one = world.snapshot("radar")
     with Reader(world, (one,)) as reader:
-        for step in series.steps("model", "select child as id, min(base) as base from edge group by child"):
+        for step in series.steps("model", "select child as id, base from edge"):
             reader.define(step.name, step.sql)
         within = set(reader.table("select id from series")["id"].to_pylist())
         ids = reader.table("select id, author from model").to_pylist()
