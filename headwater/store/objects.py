@@ -51,8 +51,7 @@ class Unreadable(Corrupt):
     """The disk does not give the bytes of an object: it is gone, too short, or its sectors fail."""
 
     def __init__(self, path: Path, why: str) -> None:
-        name = f"{path.parent.name}{path.name}"
-        super().__init__(f"The disk does not give the stored file {name} ({why}); upload it again to heal it")
+        super().__init__(f"The disk does not give the stored file {name_of(path)} ({why}); upload it again to heal it")
         self.path = path
         self.why = why
 
@@ -195,6 +194,11 @@ def blob_key(sha256: str) -> str:
 
 def xorb_key(xorb: str) -> str:
     return f"xorbs/{xorb[:2]}/{xorb[2:]}"
+
+
+def name_of(path: Path) -> str:
+    """The hash by which an object is named, of its file."""
+    return f"{path.parent.name}{path.name}"
 
 
 def read_runs(runs: list[FileRun], step: int = READ_STEP) -> Iterator[bytes]:

@@ -23,7 +23,7 @@ from headwater.ground.names import Sha256
 from headwater.store import hashes, objects, recipe, shard, tables
 from headwater.store.blobs import Blob, Store
 from headwater.store.hashes import XetHash
-from headwater.store.objects import FileRun, blob_key, read_runs, xorb_key
+from headwater.store.objects import FileRun, Unreadable, blob_key, read_runs, xorb_key
 from headwater.store.recipe import Term
 from headwater.store.xorb import (
     CHUNK_RAW_BYTES_MAX,
@@ -216,16 +216,25 @@ class Xets:
         for term in terms:
             size = self.store.objects.size(xorb_key(term.xorb))
             if size is None or size < term.raw_stop:
-                # Flagged, it counts as missing, and the client sends it again.
-                self.store.flag_xorb(term.xorb, f"has {size} bytes on the disk, expected {term.raw_stop} or more")
-                raise shard.missing(term.xorb)
+                raise self._lost(term.xorb, f"has {size} bytes on the disk, expected {term.raw_stop} or more")
         runs = [FileRun(self.store.objects.path(xorb_key(term.xorb)), term.raw_start, term.raw_stop) for term in terms]
-        for data in read_runs(runs):
-            digest.update(data)
-            seen += len(data)
-            progress(seen)
+        try:
+            for data in read_runs(runs):
+                digest.update(data)
+                seen += len(data)
+                progress(seen)
+        except Unreadable as error:
+            raise self._lost(XetHash(objects.name_of(error.path)), error.why) from error
         if digest.hexdigest() != sha256:
             raise DigestMismatch("sha256", sha256, digest.hexdigest())
+
+    def _lost(self, name: XetHash, why: str) -> Invalid:
+        """A xorb that can't be read is one to be sent again: it was swept meanwhile, or it is damaged, and flagged."""
+        with self.store.stripes.hold(name):
+            self.forget(name)
+            if self.index(name) is not None:
+                self.store.flag_xorb(name, why)
+        return shard.missing(name)
 
     def _write(self, file: shard.ShardFile, sha256: Sha256, terms: list[Term], present: Blob | None) -> None:
         now = self.store.clock.now_ms()
