@@ -46,6 +46,9 @@ class Route:
     """Asked before the body is read, where that is large: refuses whoever may not send one."""
     lines: bool = False
     """The body is read line by line: one that is too long is refused as it arrives, not when all has come."""
+    quick: bool = False
+    """Answered on the event loop: a few rows and what is mapped into memory, no writer's lock, no walk. Handing such a
+    request to a thread costs three times the request (decisions/0018)."""
 
 
 @dataclass(slots=True)

@@ -59,6 +59,7 @@ def _repo(
     body: BodyKind = "none",
     body_max: str = "",
     admits: Handler | None = None,
+    quick: bool = False,
 ) -> list[Route]:
     """A route below a repo's own address: /{repo}, /datasets/{repo}, /spaces/{repo}."""
     return [
@@ -72,6 +73,7 @@ def _repo(
             needs,
             body_max,
             admits and _typed(admits, kind),
+            quick=quick,
         )
         for kind, prefix in PREFIXES.items()
         for repo in ("{ns}/{name}", "{name}")
@@ -127,7 +129,13 @@ ROUTES: list[Route] = [
     # --- 3.1 repos, files, commits ---
     *_api("GET", "", info.get, "One repo: what it is and which files it has"),
     *_api("GET", "/revision/{rev}", info.get, "The same at a revision"),
-    *_repo("GET", "/resolve/{rev}/{path*}", resolve.get, "A file by name; HEAD for its metadata, ranges for parts"),
+    *_repo(
+        "GET",
+        "/resolve/{rev}/{path*}",
+        resolve.get,
+        "A file by name; HEAD for its metadata, ranges for parts",
+        quick=True,
+    ),
     *_repo("GET", "/raw/{rev}/{path*}", resolve.raw, "What git holds there: the file, or an LFS pointer"),
     *_one("POST", "/api/repos/create", manage.create, "Make a repo", needs="signed-in", body="json"),
     *_one("DELETE", "/api/repos/delete", manage.delete, "Delete a repo", needs="signed-in", body="json"),

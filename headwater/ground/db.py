@@ -37,6 +37,19 @@ class Database:
         # A deferred transaction that writes later can fail half-way with SQLITE_BUSY; a writer says so at once.
         self._durable = _engine(path, "FULL", busy_wait_s, "BEGIN IMMEDIATE")
         self._soft = _engine(path, "NORMAL", busy_wait_s, "BEGIN IMMEDIATE")
+        self._watcher: sqlite3.Connection | None = None
+        self._watching = threading.Lock()
+
+    def version(self) -> int:
+        """Another number after every commit of anybody, this process or another; costs microseconds.
+
+        What was read after asking for it may be remembered under it: whoever gets the same number sees the same rows.
+        (SQLite's `PRAGMA data_version`, on a connection that never writes.)
+        """
+        with _translated(), self._watching:
+            if self._watcher is None:
+                self._watcher = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+            return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -93,6 +106,10 @@ class Database:
     def close(self) -> None:
         for engine in (self._readers, self._durable, self._soft):
             engine.dispose()
+        with self._watching:
+            if self._watcher is not None:
+                self._watcher.close()
+                self._watcher = None
 
 
 def _engine(path: Path, synchronous: str, busy_wait_s: float, begin: str) -> Engine:

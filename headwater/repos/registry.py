@@ -37,12 +37,14 @@ from headwater.ground.faults import checkpoint
 from headwater.ground.names import CommitId, FilePath, RepoId
 from headwater.ground.settings import Settings
 from headwater.repos.git import Git
+from headwater.repos.lru import Lru
 from headwater.repos.moves import Moves
 from headwater.repos.tables import hold, old_name, repo, xorb_hold
 from headwater.repos.values import Repo
 
 SDKS = ("gradio", "docker", "static", "streamlit")
 GATES = ("auto", "manual")
+OPEN_KEPT = 4096  # repos, less than 1 KB each: a busy hub's working set
 LOOK_ALIKES_NAMED_MAX = 3  # in one warning; more would not help to choose a name
 
 
@@ -125,6 +127,7 @@ class Registry:
         self._moves = moves
         self._clock = clock
         self._settings = settings
+        self._open: Lru[tuple[int, str, str], Repo] = Lru(OPEN_KEPT)
 
     # Finding
 
@@ -134,11 +137,16 @@ class Registry:
         RepoMissing: there is none, or he may not know. Moved: it has another name. Unauthenticated (nobody) or
         Forbidden (somebody): he sees it, but may not write or administer it. Disabled: policy refuses it.
         """
-        with self._db.read() as connection:
-            row = connection.execute(_OPEN, {"of_type": rid.type, "of_key": names.key(rid.full)}).first()
-        if row is None or not actor.sees(private=row.private, namespace_id=row.namespace_id):
-            raise self._elsewhere(actor, rid)
-        found = as_repo(row)
+        key = (self._db.version(), rid.type, names.key(rid.full))
+        found = self._open.get(key)
+        # Remembered only for whoever sees it: to others it must take as long as one that is not there.
+        if found is None or not actor.sees(private=found.private, namespace_id=found.namespace_id):
+            with self._db.read() as connection:
+                row = connection.execute(_OPEN, {"of_type": key[1], "of_key": key[2]}).first()
+            if row is None or not actor.sees(private=row.private, namespace_id=row.namespace_id):
+                raise self._elsewhere(actor, rid)
+            found = as_repo(row)
+            self._open.put(key, found)
         if found.disabled and not actor.is_admin:
             raise Disabled
         if want != "read":
