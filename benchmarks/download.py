@@ -30,10 +30,10 @@ def measure(bench: Bench) -> Iterator[Figure]:
         beside_mb: float | None = None
         try:
             with Nginx(bench.work / "nginx", source.parent).await_listening() as nginx:
-                beside, beside_mb = _fetch(bench, f"{nginx.url}/files/weights.bin", [nginx])
+                beside, _, beside_mb = _fetch(bench, f"{nginx.url}/files/weights.bin", nginx)
         except Skipped:
             pass
-        per_gb, mb = _fetch(bench, hub.url + address, [hub])
+        per_gb, _, mb = _fetch(bench, hub.url + address, hub)
     what = f"download {bench.size_gb:g} GB, one connection"
     peer = "nginx sendfile"
     note = f"median of {TRIES}"
@@ -48,21 +48,22 @@ def measure(bench: Bench) -> Iterator[Figure]:
             bench.work / "nginx-front", source.parent, port=port, hub_port=hub.port, store=data / "store"
         ).await_listening() as nginx,
     ):
-        per_gb, mb = _fetch(bench, public_url + address, [hub, nginx])
+        own, nginx_own, mb = _fetch(bench, public_url + address, hub, nginx)
     what = f"{what}, nginx in front"
-    yield Figure(what, per_gb, UNIT, NGINX_MOST, peer=peer, peer_value=beside, note="hub and nginx together")
+    yield Figure(what, own, UNIT, NGINX_MOST, note="the hub's process")
+    yield Figure(f"{what}: together", own + nginx_own, UNIT, peer=peer, peer_value=beside, note="hub and nginx")
     yield Figure(f"{what}: speed", mb, "MB/s", peer=peer, peer_value=beside_mb)
 
 
-def _fetch(bench: Bench, url: str, servers: list[Server]) -> tuple[float, float]:
-    """CPU-seconds per GB of all servers together, and MB/s; medians."""
-    per_gb, speeds = [], []
+def _fetch(bench: Bench, url: str, server: Server, beside: Server | None = None) -> tuple[float, float, float]:
+    """CPU-seconds per GB of the server, and of one beside it, and MB/s; medians."""
+    spent, spent_beside, speeds = [], [], []
     for _ in range(TRIES):
-        with servers[0].cost() as cost, servers[-1].cost() as other:
+        with server.cost() as cost, (beside or server).cost() as other:
             got = calls.download(url)
         if got != bench.size_bytes:
             raise RuntimeError(f"{url}: {got} bytes instead of {bench.size_bytes}")
-        spent_s = cost.cpu_s + (other.cpu_s if len(servers) > 1 else 0)
-        per_gb.append(spent_s / bench.size_gb)
+        spent.append(cost.cpu_s / bench.size_gb)
+        spent_beside.append(other.cpu_s / bench.size_gb)
         speeds.append(bench.size_bytes / 1e6 / other.wall_s)
-    return statistics.median(per_gb), statistics.median(speeds)
+    return statistics.median(spent), statistics.median(spent_beside), statistics.median(speeds)
