@@ -10,6 +10,8 @@ import pytest
 from asgi_hub import Answer, Hub, git_sha, lfs_file, links, noise, sha
 from xet_files import XetFile, Xorb, chunks_of, fetch, unpacked, with_xet, xet_file
 
+from headwater.front.hub.resolve import AT_ONCE_BYTES
+
 TEXT = "text/plain; charset=utf-8"
 BYTES = "application/octet-stream"
 
@@ -148,7 +150,8 @@ class Place:
 def places(hub: Hub) -> dict[str, Place]:
     repo = hub.repo()
     plain, lfs, xet = noise("plain", SIZE), noise("lfs", SIZE), xet_file(noise("xet", SIZE), 1024)
-    hub.committed(repo, {"plain.bin.txt": plain})
+    larger = noise("larger", 3 * AT_ONCE_BYTES + 1)
+    hub.committed(repo, {"plain.bin.txt": plain, "larger.txt": larger})
     hub.with_lfs(repo, "lfs.bin", lfs)
     parts = Xorb(tuple(chunks_of(xet.data, 1024)))
     mixed = XetFile(((parts, 3, 7), (parts, 0, 2), (parts, 9, 10)))
@@ -157,6 +160,7 @@ def places(hub: Hub) -> dict[str, Place]:
     listed = hub.batch(repo, [(sha(lfs), SIZE)], operation="download").json["objects"][0]
     return {
         "inline": Place(f"/{repo}/resolve/main/plain.bin.txt", plain, git_sha(plain)),
+        "inline, read later": Place(f"/{repo}/resolve/main/larger.txt", larger, git_sha(larger)),
         "lfs": Place(f"/{repo}/resolve/main/lfs.bin", lfs, sha(lfs)),
         "xet": Place(f"/{repo}/resolve/main/xet.bin", xet.data, xet.sha256),
         "xet of several terms": Place(f"/{repo}/resolve/main/mixed.bin", mixed.data, mixed.sha256),
@@ -164,7 +168,7 @@ def places(hub: Hub) -> dict[str, Place]:
     }
 
 
-NAMES = ("inline", "lfs", "xet", "xet of several terms", "lfs address")
+NAMES = ("inline", "inline, read later", "lfs", "xet", "xet of several terms", "lfs address")
 
 
 def meant(asked: str, size: int) -> tuple[int, int] | int | None:

@@ -13,6 +13,7 @@ from headwater.accounts.actors import OPERATOR
 from headwater.accounts.people import Namespace
 from headwater.accounts.tables import namespace
 from headwater.ground import names
+from headwater.ground.db import Database
 from headwater.ground.errors import (
     Conflict,
     Disabled,
@@ -92,6 +93,7 @@ def test_T33_absent_and_forbidden_take_the_same_number_of_questions(registry, pe
             yield connection
 
     monkeypatch.setattr(db, "read", counted)
+    registry.open(ann, rid("ann/secret"), "read")  # remembered, for ann
     counts = []
     for name in ("ann/secret", "ann/nothing"):
         asked.clear()
@@ -115,6 +117,23 @@ def test_opening_what_is_there_asks_the_database_once(registry, people, a_repo, 
     monkeypatch.setattr(db, "read", counted)
     registry.open(ann, rid("ann/x"), "write")
     assert asked == [1]
+    registry.open(ann, rid("ann/x"), "write")
+    assert asked == [1]  # and not again while nobody wrote anything
+
+
+def test_what_another_process_changed_is_seen_by_the_very_next_request(registry, people, a_repo, db):
+    ann, bob = people.user("ann"), people.user("bob")
+    a_repo(ann, "ann/x")
+    assert registry.open(bob, rid("ann/x"), "read").private is False
+    other = Database(db.path)
+    with other.write() as connection:
+        connection.execute(update(repo).values(private=True))
+    with pytest.raises(RepoMissing):
+        registry.open(bob, rid("ann/x"), "read")
+    with other.write() as connection:
+        connection.execute(update(repo).values(private=False))
+    other.close()
+    assert registry.open(bob, rid("ann/x"), "read").private is False
 
 
 @pytest.mark.parametrize(
