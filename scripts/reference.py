@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/reference from the code: settings, command line, routes, errors, events. Nobody writes these by hand.
+"""Write docs/reference from the code: settings, commands, routes, errors, events, questions. Nobody writes it by hand.
 
     python scripts/reference.py            write the pages
     python scripts/reference.py --check    write nothing; say which pages are out of date and exit with 1
@@ -25,6 +25,7 @@ from headwater.front.routes import ROUTES
 from headwater.ground.errors import TAXONOMY
 from headwater.ground.events import KINDS
 from headwater.ground.settings import Settings
+from headwater.observatory import describe as questions
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 DAY_S, HOUR_S = 86_400, 3_600
@@ -309,6 +310,7 @@ PAGES = {
     "routes.md": routes,
     "errors.md": errors,
     "events.md": events,
+    "questions.md": questions,
 }
 
 

@@ -25,6 +25,7 @@ from headwater.ground.settings import from_environment
 
 if TYPE_CHECKING:
     from headwater.observatory.imports.door import Report
+    from headwater.observatory.imports.own_events import Whose
     from headwater.observatory.world import World
 
 data_option = click.option("--data", metavar="DIR", help="The hub's data folder (setting `data`).")
@@ -119,10 +120,11 @@ def import_(
 
 @observatory.command("snapshot")
 @data_option
-@click.option("--name", default="", help="Name of the snapshots of this hub; default: own.")
+@click.option("--name", default="", help="Name of the snapshots of this hub; default: own, or own-private.")
+@click.option("--private", is_flag=True, help="Private models too. Everybody who sees the Observatory sees them then.")
 @json_option
-def snapshot(data: str | None, name: str, as_json: bool) -> None:
-    """Make a snapshot of this hub itself: its public models, their counts and every day's downloads."""
+def snapshot(data: str | None, name: str, private: bool, as_json: bool) -> None:
+    """Make a snapshot of this hub itself: its public models, their counts and every day's downloads and pulls."""
     from headwater import app as root
     from headwater.observatory.imports.door import snapshot_own
     from headwater.observatory.imports.job import Options
@@ -133,7 +135,8 @@ def snapshot(data: str | None, name: str, as_json: bool) -> None:
     rooms = root.open_rooms(settings)
     try:
         with watching() as progress:
-            made = snapshot_own(open_world(data), rooms.db, SystemClock().now_ms(), Options(name=name), progress)
+            whose: Whose = "all" if private else "public"
+            made = snapshot_own(open_world(data), rooms.db, SystemClock().now_ms(), Options(name=name), progress, whose)
     finally:
         rooms.db.close()
     _show_reports([made], as_json)

@@ -9,6 +9,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from headwater.observatory.choices import Choices
 from headwater.observatory.world import Snapshot
 
 CACHE_FILES_MAX = 4_000  # one answer each; beyond it the oldest go
+CACHE_BYTES_MAX = 2 << 30  # anybody may ask: without a bound strangers could fill the disk
 CACHE_ANSWER_BYTES_MAX = 64 << 20  # a larger one is quicker to ask again than it is worth its place
 _META = b"headwater"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -179,9 +181,21 @@ def kept(folder: Path, key: str) -> Answer | None:
 
 
 def _sweep(folder: Path) -> None:
-    files = sorted(folder.glob("*.arrow"), key=lambda file: file.stat().st_mtime)
-    for file in files[: max(0, len(files) - CACHE_FILES_MAX)]:
+    """The oldest answers go, until the others are few and small enough."""
+    files = [(status.st_mtime, status.st_size, file) for file in folder.glob("*.arrow") if (status := _status(file))]
+    count, size = len(files), sum(one for _, one, _ in files)
+    for _, file_size, file in sorted(files):
+        if count <= CACHE_FILES_MAX and size <= CACHE_BYTES_MAX:
+            return
         file.unlink(missing_ok=True)
+        count, size = count - 1, size - file_size
+
+
+def _status(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except FileNotFoundError:  # another process sweeps too
+        return None
 
 
 def csv_text(answer: Answer) -> str:

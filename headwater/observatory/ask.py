@@ -7,7 +7,6 @@ reports use. Refuses to know SQL of any question (questions/) and how answers ar
 # ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted by the questions
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -44,7 +43,9 @@ from headwater.observatory.questions import (
 )
 from headwater.observatory.questions.plan import UNMAPPED, Plan, Question, Scope, Share, has
 from headwater.observatory.questions.population import missing
-from headwater.observatory.run import Reader
+from headwater.observatory.run import RESTING, Reader
+from headwater.observatory.schema import REFERENCE
+from headwater.observatory.steps import Step, reads, whole
 from headwater.observatory.world import Snapshot, World
 
 VERSION = 2
@@ -56,6 +57,8 @@ GROUPS = (shares, derivatives, relations, licences, likes, releases, concentrati
           support, withdrawn, published, events, series_questions, fingerprints)  # fmt: skip
 QUESTIONS: dict[str, Question] = {one.name: one for group in GROUPS for one in group.QUESTIONS}
 """Every question by its name, in the order in which they are listed."""
+PREPARED = {"chain-depth": "root", "automated-series": "series"}
+"""Questions with a part that lasts and takes longest: the roots of all chains, the automated series."""
 Row = dict[str, Any]
 
 
@@ -92,6 +95,16 @@ def ask(world: World, name: str, choices: Choices | None = None, *, fresh: bool 
 def can_answer(world: World, name: str, choices: Choices | None = None) -> list[Snapshot]:
     """The snapshots that a question can be asked of, the one that it would choose first."""
     return _able(world, question(name), choices or Choices())
+
+
+def prepare(world: World, snapshot: Snapshot) -> None:
+    """Makes what many questions want of a snapshot before the first of them comes; for the end of an import."""
+    choices = Choices(population=(snapshot.id,))
+    scope = _scope(snapshot, choices, ())
+    for name, step in PREPARED.items():
+        if not missing(question(name), scope):
+            with RESTING.reader(world, (snapshot,), scope.as_of.date()) as reader:
+                _define(reader, question(name).build(scope).steps, f"from {step}")
 
 
 def _checked(asked: Question, choices: Choices) -> Choices:
@@ -182,14 +195,17 @@ def _scope(one: Snapshot, choices: Choices, known: Iterable[Snapshot]) -> Scope:
 def _one(world: World, asked: Question, choices: Choices, one: Snapshot, known: tuple[Snapshot, ...]) -> Answer:
     day = (choices.as_of or _scope(one, choices, ()).as_of).date()
     every = {snapshot.id: snapshot for snapshot in (one, *known)}
-    with Reader(world, tuple(every.values()), day) as reader:
+    with RESTING.reader(world, tuple(every.values()), day) as reader:
         scope = Scope(choices, one, known, reader.table)
         plan = asked.build(scope)
-        _define(reader, plan)
+        # What evidence is taken of is read several times.
+        outside = " ".join((plan.select, *(f"from {share.units}" for share in plan.shares)))
+        _define(reader, plan.steps, outside)
         _check_sort(reader, plan, choices)
         shown = _ordered(plan, choices)
         table = reader.table(shown)
-        evidence = tuple(_evidence(reader, one, share) for share in plan.shares)
+        seen: dict[str, Row] = {}
+        evidence = tuple(_evidence(reader, one, share, seen) for share in plan.shares)
         caveats = [*plan.caveats, *_said_of(plan, choices, table, one)]
         return Answer(
             question=asked.name, title=asked.title, definition=asked.definition, chart=asked.chart, table=table,
@@ -200,30 +216,47 @@ def _one(world: World, asked: Question, choices: Choices, one: Snapshot, known: 
         )  # fmt: skip
 
 
-def _define(reader: Reader, plan: Plan) -> None:
-    """Keeps what several parts read, as tables; what only one part reads becomes a part of that one.
+def _define(reader: Reader, steps: Sequence[Step], outside: str) -> None:
+    """Keeps what several parts read, or what is read `outside`, as tables; what only one part reads becomes a part of
+    that one.
 
-    Writing three million rows down for one reader would take as long as the rest of the question.
+    Writing three million rows down for one reader would take as long as the rest of the question. What an earlier
+    question has left is used, and then nothing that it was made of is made again.
     """
-    # What evidence is taken of is read several times.
-    outside = " ".join((plan.select, *(f"from {share.units}" for share in plan.shares)))
+    wholes = whole(steps)
+    lasting = {step.name: _lasting(reader, wholes[step.name]) for step in steps if step.lasting}
+    wanted: list[Step] = []
+    made: list[str] = []
+    tables: set[str] = {name for name, key in lasting.items() if key}
+    for step in reversed(steps):
+        often = sum(reads(sql, step.name) for sql in made)
+        if reads(outside, step.name) or often > 1:
+            tables.add(step.name)
+        if reads(outside, step.name) or often:
+            wanted.insert(0, step)
+            if reader.keeps(step.name, wholes[step.name], lasting.get(step.name, "")):
+                tables.add(step.name)
+            else:
+                made.append(step.sql)
     inner: dict[str, str] = {}
-    for at, step in enumerate(plan.steps):
-        readers = sum(_reads(later.sql, step.name) for later in plan.steps[at + 1 :])
-        if readers == 1 and not _reads(outside, step.name):
+    for step in wanted:
+        if step.name not in tables:
             inner[step.name] = _with(inner, step.sql)
         else:
-            reader.define(step.name, _with(inner, step.sql))
+            reader.define(step.name, _with(inner, step.sql), wholes[step.name], lasting.get(step.name, ""))
 
 
-def _reads(sql: str, name: str) -> int:
-    """How often a SELECT reads a relation; its name may also be an alias or a column's."""
-    return len(re.findall(rf"\b(?:from|join)\s+{name}\b", sql))
+def _lasting(reader: Reader, sql: str) -> str:
+    """What the rows of a part hang on, with all that it is made of; nothing if that is more than snapshots."""
+    if any(reads(sql, name) for name in REFERENCE) or "family_of(" in sql:
+        return ""
+    read = [one for one in reader.snapshots if quoted(one.id) in sql]
+    return "\n".join((sql, str(VERSION), *(f"{one.manifest.sha256} {one.manifest.version}" for one in read)))
 
 
 def _with(inner: dict[str, str], sql: str) -> str:
     """A SELECT with the parts that it reads put before it."""
-    read = {name: text for name, text in inner.items() if _reads(sql, name)}
+    read = {name: text for name, text in inner.items() if reads(sql, name)}
     if not read:
         return sql
     return f"with {', '.join(f'{name} as ({text})' for name, text in read.items())} select * from ({sql}) part"
@@ -271,8 +304,11 @@ def _stated(asked: Question, choices: Choices, one: Snapshot) -> dict[str, str]:
     return stated
 
 
-def _evidence(reader: Reader, one: Snapshot, share: Share) -> Evidence:
-    """Coverage, authors, and the leader's gap with every model and every account left out once."""
+def _evidence(reader: Reader, one: Snapshot, share: Share, seen: dict[str, Row]) -> Evidence:
+    """Coverage, authors, and the leader's gap with every model and every account left out once.
+
+    seen: sums that shares of the same units have in common.
+    """
     classes = ", ".join(quoted(name) for name in share.classes) or "''"
     totals = reader.table(
         f"select {share.group} as k, sum({share.weight})::double as d, sum({share.rows})::bigint as n, "
@@ -280,10 +316,11 @@ def _evidence(reader: Reader, one: Snapshot, share: Share) -> Evidence:
         f"{share.group} in ({classes}) as is_class from {share.units} where {share.rows} > 0 "
         f"group by 1 order by d desc nulls last, k limit {GROUPS_LOOKED_AT}"
     )
-    (sums,) = reader.table(
-        f"select count(distinct hash(author)) as authors, coalesce(sum({share.weight}), 0)::double as d, "
+    counted = (
+        f"select count(distinct author) as authors, coalesce(sum({share.weight}), 0)::double as d, "
         f"coalesce(sum({share.rows}), 0)::bigint as n from {share.units} where {share.rows} > 0"
-    ).to_pylist()
+    )
+    sums = seen[counted] = seen.get(counted) or reader.table(counted).to_pylist()[0]
     weight, rows, leading = sums["d"], sums["n"], totals.to_pylist()
     lost = [row for row in leading if row["k"] == UNMAPPED]
     mapped = UNMAPPED in share.classes and rows > 0
@@ -316,22 +353,17 @@ def _without_one_model(groups: Sequence[Row], first: Row, second: Row, weight: f
 
 
 def _without_one_account(reader: Reader, share: Share, first: Row, second: Row, weight: float) -> Span | None:
-    """An account may have models in several groups; by a hash of its name, which is quicker to group by."""
+    """An account may have models in several groups."""
     units = (
-        f"select hash(author) as who, sum({share.weight})::double as x, "
+        f"select author, sum({share.weight})::double as x, "
         f"coalesce(sum({share.weight}) filter ({share.group} = $1), 0)::double as l, "
         f"coalesce(sum({share.weight}) filter ({share.group} = $2), 0)::double as r "
-        f"from {share.units} where {share.weight} > 0 group by 1"
+        f"from {share.units} where {share.weight} > 0 group by author"
     )
     gap = "100.0 * (($3 - l) - ($4 - r)) / ($5 - x)"
-    ends = (
-        "select min(gap) as low, arg_min(who, gap) as low_who, max(gap) as high, arg_max(who, gap) as high_who "
-        f"from (select who, {gap} as gap from ({units}) u where x < $5) g"
-    )
-    named = f"(select any_value(author) from {share.units} where hash(author) = {{0}})"
     found = reader.table(
-        f"select low, {named.format('low_who')} as low_without, high, {named.format('high_who')} as high_without "
-        f"from ({ends}) ends",
+        "select min(gap) as low, arg_min(author, gap) as low_without, max(gap) as high, arg_max(author, gap) as "
+        f"high_without from (select author, {gap} as gap from ({units}) u where x < $5) g",
         (first["k"], second["k"], first["d"], second["d"], weight),
     ).to_pylist()[0]
     return Span(**found) if found["low"] is not None else None
@@ -374,7 +406,7 @@ def _families() -> str:
 
 _HOW = (
     "Ask with `headwater observatory ask QUESTION --choice NAME=VALUE`, with "
-    "`observatory.ask(world, question, Choices(...))` in Python, or at `/api/observatory/questions/QUESTION` over "
+    "`observatory.ask(world, question, Choices(...))` in Python, or at `/api/observatory/answers/QUESTION` over "
     "HTTP. Every answer carries the choices it was made with, what the registry could not map, the number of "
     "distinct authors, the range of the leader's gap when one model or one account is left out, the version of the "
     "registry, the snapshots with their dates, licences and biases, and the SQL."
@@ -410,10 +442,16 @@ def _described(one: Question) -> str:
         f"### `{one.name}`: {one.title}",
         one.definition,
         f"Source of the definition: {one.source}",
-        f"Needs: {', '.join(f'`{need}`' for need in one.needs)}."
-        + (f" Wants: {', '.join(f'`{want}`' for want in one.wants)}." if one.wants else ""),
+        f"Needs: {', '.join(map(_part, one.needs))}."
+        + (f" Wants: {', '.join(map(_part, one.wants))}." if one.wants else ""),
         f"Choices: {', '.join(f'`{name}`' for name in one.choices)}."
         + (f" `by` is one of {', '.join(f'`{name}`' for name in one.by)}." if one.by else ""),
         f"| column | meaning |\n| --- | --- |\n{columns}",
     ]
     return "\n\n".join(facts)
+
+
+def _part(need: str) -> str:
+    """`table.column|table` in words."""
+    parts = (one.partition(".") for one in need.split("|"))
+    return " or ".join(f"`{column}` of `{table}`" if column else f"`{table}`" for table, _, column in parts)

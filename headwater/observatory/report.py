@@ -95,6 +95,13 @@ def _inner(child: Child) -> str:
     return "".join(_inner(one) for one in child)
 
 
+def spans(text: str) -> list[Child]:
+    """A sentence, with what stands between backticks as code; nothing else of it is read."""
+    parts = text.split("`")
+    whole = len(parts) % 2 == 1  # a lone backtick is a backtick
+    return [el("code", part) if at % 2 else part for at, part in enumerate(parts)] if whole else [text]
+
+
 def write(world: World, folder: Path, watcher: Watcher, questions: Sequence[str] = ()) -> Written:
     """Writes the report into `folder`; it appears whole or not at all.
 
@@ -336,7 +343,7 @@ def question_page(answer: Answer, *, drawn: bool) -> str:
     return page(
         answer.title,
         "../",
-        el("p", answer.definition, class_="lead"),
+        el("p", spans(answer.definition), class_="lead"),
         picture,
         table_html(answer.table),
         el(
@@ -350,7 +357,7 @@ def question_page(answer: Answer, *, drawn: bool) -> str:
         el("h2", "Choices"),
         el("div", el("table", stated, class_="choices"), class_="scroll"),
         _evidence(answer.evidence) if answer.evidence else None,
-        [el("h2", "Caveats"), el("ul", [el("li", one) for one in answer.caveats])] if answer.caveats else None,
+        [el("h2", "Caveats"), el("ul", [el("li", spans(one)) for one in answer.caveats])] if answer.caveats else None,
         el("h2", "Data"),
         el("p", f"Registry of organisations: version {answer.registry_version}; licences: {answer.licences_version}."),
         sources([one for one in answer.snapshots if one.role == "population"]),
@@ -415,15 +422,10 @@ def table_html(table: pa.Table) -> Html:
     """The first rows as a table; numbers to the right."""
     names = table.column_names
     rows = table.slice(0, ROWS_SHOWN).to_pylist()
-    body = [
-        el(
-            "tr",
-            [el("td", cell(row[name]), class_=_numeric(row[name])) for name in names],
-        )
-        for row in rows
-    ]
-    first = rows[0] if rows else {}
-    head = el("thead", el("tr", [el("th", spoken(name), class_=_numeric(first.get(name))) for name in names]))
+    # By the column, so that an empty cell stands where its neighbours do.
+    kind = {name: "num" if any(_is_number(row[name]) for row in rows) else None for name in names}
+    body = [el("tr", [el("td", cell(row[name]), class_=kind[name]) for name in names]) for row in rows]
+    head = el("thead", el("tr", [el("th", spoken(name), class_=kind[name]) for name in names]))
     more = (
         el("p", f"{table.num_rows:,} rows, of which {ROWS_SHOWN} are shown.", class_="muted")
         if table.num_rows > ROWS_SHOWN
@@ -432,8 +434,8 @@ def table_html(table: pa.Table) -> Html:
     return Html(el("div", el("table", head, el("tbody", body)), class_="scroll") + _inner(more))
 
 
-def _numeric(value: object) -> str | None:
-    return "num" if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def spoken(column: str) -> str:

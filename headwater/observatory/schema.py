@@ -254,12 +254,12 @@ EVENT_DAY = _table(
     day             DATE
     repo_key        VARCHAR
     id              VARCHAR
-    downloads_hub   BIGINT     by the Hub's own rules
-    pulls           BIGINT     distinct (client, model, commit, window) with bytes of weights
+    downloads_hub   BIGINT     by the Hub's own rules, one client once in five minutes
+    pulls           BIGINT     distinct (client, model, commit) in five minutes that got bytes of weights, without CI
     pulls_ci        BIGINT     the same by agents of CI systems
-    heads           BIGINT
-    clients         BIGINT     distinct ones of the day
-    bytes           BIGINT
+    heads           BIGINT     HEAD requests for files, all of them
+    clients         BIGINT     distinct ones that asked for a file that day, without CI; days can't be added up
+    bytes           BIGINT     of weights, in answers that were begun; CI included
     """,
 )
 RENAME = _table(

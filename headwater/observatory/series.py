@@ -21,10 +21,16 @@ _VARYING = "[0-9a-f]{8,}|[a-z]*[0-9]+[a-z]+[0-9]+[a-z0-9]*|[0-9]+"
 """Hexadecimal digests, keys that mix letters and digits, numbers."""
 _SIZE = "(?:^|[-_.a-z])([0-9]+(?:[.p][0-9]+)?[bm])(?:[-_.]|$)"
 """Sizes in parameters, also `a3b` and `e4b`."""
+_STEM = f"regexp_replace(name, '{_VARYING}', '#', 'g')"
+
+
+def _key(one: str, other: str) -> str:
+    """A number for two texts; a text that is NULL is like an empty one."""
+    return f"md5_number_lower(concat({one}, ' ', {other}))"
 
 
 def steps(models: str, edges: str) -> tuple[Step, ...]:
-    """Steps up to `series`: (id, author, series, place, members, created_at).
+    """Steps up to `series`: (id, author, series, place, members, created_at, base).
 
     `models` is a relation with the columns id, author, created_at; `edges` a SELECT of id and base, a row for each
     declared base. series: id of the first member; place: from 1, in the order of time. Only names of busy accounts are
@@ -36,19 +42,25 @@ def steps(models: str, edges: str) -> tuple[Step, ...]:
         f"select id, author, created_at, {name} as name from {models} "
         "where created_at is not null and author in (select author from busy)"
     )
-    # Keys of 64 bits: grouping and sorting numbers is much quicker than texts, and a coincidence is out of reach.
-    sizes = f"array_to_string(regexp_extract_all(name, '{_SIZE}', 1), ' ')"
+    # Keys of 64 bits: grouping and sorting numbers is much quicker than texts. Cut from MD5: DuckDB's own hash() gives
+    # texts of one pattern, which is what series are, the same number far too often.
     stemmed = (
-        f"select id, author, created_at, hash(author, regexp_replace(name, '{_VARYING}', '#', 'g'), "
-        f"case when regexp_matches(name, '[0-9][bm]') then {sizes} end) as stem "
+        f"select id, author, created_at, name, {_key('author', _STEM)} as stem "
         "from named where regexp_matches(name, '[0-9]')"
     )
+    sizes = f"array_to_string(regexp_extract_all(name, '{_SIZE}', 1), ' ')"
+    sized = (
+        f"select id, author, created_at, case when regexp_matches(name, '[0-9][bm]') then {_key('stem', sizes)} else "
+        f"stem end as stem from stemmed where stem in (select stem from stemmed group by stem having "
+        f"count(*) >= {MEMBERS_MIN})"
+    )
     recurrent = (
-        f"select * from stemmed where stem in (select stem from stemmed group by stem having count(*) >= {MEMBERS_MIN})"
+        f"select * from sized where stem in (select stem from sized group by stem having count(*) >= {MEMBERS_MIN})"
     )
     based = f"select id, min(base) as base from ({edges}) edges where id in (select id from recurrent) group by id"
     recurring = (
-        "select r.id, r.author, r.created_at, hash(r.stem, b.base) as key, hash(r.author, b.base) as work "
+        f"select r.id, r.author, r.created_at, b.base, {_key('r.stem', 'b.base')} as key, "
+        f"{_key('r.author', 'b.base')} as work "
         "from recurrent r left join based b on b.id = r.id"
     )
     # The burst is one of the account and the base, not of one stem: a sweep takes its seeds in turns with others.
@@ -59,11 +71,11 @@ def steps(models: str, edges: str) -> tuple[Step, ...]:
     )
     series = (
         "select id, author, first_value(id) over w as series, row_number() over w as place, "
-        "count(*) over (partition by key, burst) as members, created_at from bursts "
+        "count(*) over (partition by key, burst) as members, created_at, base from bursts "
         f"window w as (partition by key, burst order by created_at, id) qualify members >= {MEMBERS_MIN}"
     )
     return (
-        Step("busy", busy), Step("named", named), Step("stemmed", stemmed), Step("recurrent", recurrent),
-        Step("based", based), Step("recurring", recurring),
-        Step("bursts", bursts), Step("series", series),
+        Step("busy", busy), Step("named", named), Step("stemmed", stemmed), Step("sized", sized),
+        Step("recurrent", recurrent), Step("based", based), Step("recurring", recurring),
+        Step("bursts", bursts), Step("series", series, lasting=True),
     )  # fmt: skip

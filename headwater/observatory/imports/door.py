@@ -6,6 +6,7 @@ twice is one snapshot.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import re
@@ -20,7 +21,8 @@ from typing import Any
 import msgspec
 
 from headwater.ground.db import Database
-from headwater.ground.errors import DigestMismatch, EntryMissing, HeadwaterError, Invalid, Unavailable
+from headwater.ground.errors import DigestMismatch, EntryMissing, HeadwaterError, Invalid, TooMuch, Unavailable
+from headwater.observatory.ask import prepare
 from headwater.observatory.imports import (
     edges,
     history,
@@ -54,6 +56,7 @@ from headwater.observatory.world import IMPORTER_VERSION, Draft, Manifest, Snaps
 FILES_MAX = 1_000_000  # of a folder
 STAGED = "staged.parquet"
 SAID_CHARS_MAX = 4 * TEXT_CHARS_MAX  # of an attribution, a bias: sentences
+PREPARED_FROM = 100_000  # models: of fewer, any question makes in no time what it wants
 PROBLEMS_SHOWN = 200  # kinds of problems in a report
 _NOT_UTF8 = re.compile(r"not valid UTF-?8|invalid UTF-?8", re.IGNORECASE)
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}\.parquet\Z")
@@ -156,18 +159,24 @@ def _import_any(world: World, source: str, options: Options, progress: Progress)
     return _import_folder(world, path, options, progress)
 
 
-def snapshot_own(world: World, db: Database, now_ms: int, options: Options, progress: Progress) -> Report:
-    """This hub itself, as of now. Raises Invalid when it has no public model yet."""
+def snapshot_own(
+    world: World, db: Database, now_ms: int, options: Options, progress: Progress, whose: own_events.Whose = "public"
+) -> Report:
+    """This hub itself, as of now: its public models, or all of them. Raises Invalid when it has none yet."""
     now = datetime.fromtimestamp(now_ms // 1000, UTC).replace(tzinfo=None, second=0)
 
     def stage(path: Path, told: Progress) -> tuple[Stage, str]:
-        return own_events.stage_repos(db, now_ms, path, told), hub_stats.IMPORTER.kind
+        return own_events.stage_repos(db, now_ms, path, told, whose), hub_stats.IMPORTER.kind
 
+    # Under a name of its own: who asks of `own`, or compares its snapshots, gets public ones only.
+    name, ship = (own_events.KIND, "yes") if whose == "public" else (f"{own_events.KIND}-private", "facts-only")
     named = msgspec.structs.replace(
-        options, name=options.name or own_events.KIND, date=options.date or now.isoformat(), ship=options.ship or "yes"
-    )
-    given = Given("this hub", (), stage, hub_stats.IMPORTER.kind, lambda job: own_events.fill_days(job, db))
-    return _import_one(world, given, named, progress)
+        options, name=options.name or name, date=options.date or now.isoformat(), ship=options.ship or ship,
+        biases=options.biases or own_events.SAYS[whose],
+    )  # fmt: skip
+    given = Given("this hub", (), stage, hub_stats.IMPORTER.kind, lambda job: own_events.fill_days(job, db, now_ms))
+    made = _import_one(world, given, named, progress)
+    return msgspec.structs.replace(made, notes=[own_events.SAYS[whose], *made.notes])
 
 
 def _import_folder(world: World, folder: Path, options: Options, progress: Progress) -> list[Report]:
@@ -296,6 +305,10 @@ def _import_as_is(world: World, given: Given, options: Options, progress: Progre
             raise Invalid(f"{given.label}: no row could be read{_first_reason(counts)}")
         progress.stage("putting the snapshot in its place")
         made = world.finish(draft, _manifest(importer, named, newest, job, sha256, (unread, dropped)))
+        if job.rows.get("model", 0) >= PREPARED_FROM:
+            progress.stage("preparing what many questions want")
+            with contextlib.suppress(TooMuch, Unavailable):  # the snapshot is there; the first question does it then
+                prepare(world, made)
         problems = [Problem(*row) for row in counts[:PROBLEMS_SHOWN]]
         return msgspec.structs.replace(
             _report(given, made, began, dated_by, already=False), problems=problems, notes=job.notes

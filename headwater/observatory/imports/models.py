@@ -160,9 +160,14 @@ def write_edges(job: Job) -> None:
     job.progress.stage("edge: writing rows")
     job.write(
         "edge",
-        f"select {columns} from edge_raw left join circle c on hash(lower(child)) = c.node "
-        f"left join circle b on hash(lower(base)) = b.node where ({values['base'].sql}) is not null",
+        f"select {columns} from edge_raw left join circle c on {node('child')} = c.node "
+        f"left join circle b on {node('base')} = b.node where ({values['base'].sql}) is not null",
     )
+
+
+def node(column: str) -> str:
+    """SQL of a model's number among the edges. DuckDB's own `hash` gives hundreds of ids in three million the same."""
+    return f"md5_number_lower(lower({column}))"
 
 
 def mark_circles(job: Job) -> None:
@@ -173,7 +178,7 @@ def mark_circles(job: Job) -> None:
     """
     engine = job.engine
     engine.run(
-        "create or replace temp table peeled as select distinct hash(lower(child)) as a, hash(lower(base)) as b "
+        f"create or replace temp table peeled as select distinct {node('child')} as a, {node('base')} as b "
         "from edge_raw where base is not null"
     )
     engine.run("create or replace temp table circle (node ubigint, component ubigint)")

@@ -1,24 +1,25 @@
 """This hub's own repos, counts and days, as the same tables that other people's data fill.
 
-Only what everybody may see: private and disabled repos are left out, so that a page over a snapshot can't tell of
-them. Reads the database in slices, beside a running hub.
+Only what everybody may see, unless the operator asks for private repos too: whoever opens a page over a snapshot sees
+all of it. Disabled repos are always left out. Reads the database in slices, beside a running hub.
+
+A day's figures are those of catalog/pulls.py. Days from before it kept any have downloads and clients alone.
 """
 
 # ruff: noqa: S608 - the SQL put together here is this package's own
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import Connection, select
+from sqlalchemy import CursorResult, select
 
 from headwater.catalog.counts import trending_score
-from headwater.catalog.tables import catalog, download, standing
+from headwater.catalog.tables import catalog, download, pull_day, standing
 from headwater.ground.clock import iso
 from headwater.ground.db import Database
 from headwater.observatory.imports.job import Job, Progress
@@ -27,39 +28,48 @@ from headwater.observatory.run import literal
 from headwater.repos.tables import repo
 
 SLICE = 2_000  # repos read at a time: a long read would keep SQLite's log from being emptied
+SLICE_DAYS = 10_000  # days of repos held at a time
 KIND = "own"
+Whose = Literal["public", "all"]
+SAYS: dict[Whose, str] = {
+    "public": "This hub only, and of it the public models: what private models are pulled is not in it.",
+    "all": "This hub only, with its private models: not for everybody's eyes.",
+}
+"""What a snapshot says of itself."""
 
 _REPOS = (
     select(
-        repo.c.id, repo.c.namespace, repo.c.name, repo.c.gated, repo.c.created_ms, standing.c.modified_ms,
-        standing.c.downloads, standing.c.downloads_all, standing.c.likes, standing.c.trending, catalog.c.library_name,
-        catalog.c.pipeline_tag, catalog.c.used_storage, catalog.c.tags, catalog.c.safetensors, catalog.c.config,
-        catalog.c.gguf, catalog.c.card,
+        repo.c.id, repo.c.namespace, repo.c.name, repo.c.gated, repo.c.private, repo.c.created_ms,
+        standing.c.modified_ms, standing.c.downloads, standing.c.downloads_all, standing.c.likes, standing.c.trending,
+        catalog.c.library_name, catalog.c.pipeline_tag, catalog.c.used_storage, catalog.c.tags, catalog.c.safetensors,
+        catalog.c.config, catalog.c.gguf, catalog.c.card,
     )
     .join(standing, standing.c.repo_id == repo.c.id)
     .join(catalog, catalog.c.repo_id == repo.c.id)
-    .where(repo.c.type == "model", repo.c.state == "live", repo.c.private.is_(False), repo.c.disabled.is_(False))
+    .where(repo.c.type == "model", repo.c.state == "live", repo.c.disabled.is_(False))
     .order_by(repo.c.id)
     .limit(SLICE)
 )  # fmt: skip
-_DAYS = (
-    select(download.c.repo_id, download.c.day, download.c.count, download.c.clients)
-    .order_by(download.c.repo_id, download.c.day)
+_DOWNLOADS = select(download.c.repo_id, download.c.day, download.c["count"], download.c.clients)
+_PULLS = select(
+    pull_day.c.repo_id, pull_day.c.day, pull_day.c.downloads, pull_day.c.pulls, pull_day.c.pulls_ci, pull_day.c.heads,
+    pull_day.c.clients, pull_day.c["bytes"],
 )  # fmt: skip
 
 
-def stage_repos(db: Database, now_ms: int, path: Path, progress: Progress) -> Stage:
-    """The public models under the Hub's names of fields, as hub_stats.py reads them."""
+def stage_repos(db: Database, now_ms: int, path: Path, progress: Progress, whose: Whose) -> Stage:
+    """The models under the Hub's names of fields, as hub_stats.py reads them."""
     stage = Stage(path, HUB_TEXTS, HUB_LISTS, progress, "models")
-    stage_dicts(stage, _repo_rows(db, now_ms))
+    stage_dicts(stage, _repo_rows(db, now_ms, whose))
     return stage
 
 
-def _repo_rows(db: Database, now_ms: int) -> Iterator[dict[str, Any]]:
+def _repo_rows(db: Database, now_ms: int, whose: Whose) -> Iterator[dict[str, Any]]:
     after = 0
+    wanted = _REPOS if whose == "all" else _REPOS.where(repo.c.private.is_(False))
     while True:
         with db.read() as connection:
-            rows = connection.execute(_REPOS.where(repo.c.id > after)).all()
+            rows = connection.execute(wanted.where(repo.c.id > after)).all()
         for row in rows:
             yield {
                 "_id": key_of(row.id),
@@ -73,7 +83,7 @@ def _repo_rows(db: Database, now_ms: int) -> Iterator[dict[str, Any]]:
                 "pipeline_tag": row.pipeline_tag,
                 "library_name": row.library_name,
                 "gated": row.gated or "false",
-                "private": "false",
+                "private": "true" if row.private else "false",
                 "usedStorage": row.used_storage,
                 "cardData": row.card or None,
                 "config": row.config,
@@ -91,40 +101,52 @@ def key_of(repo_id: int) -> str:
     return f"{repo_id:024x}"
 
 
-def fill_days(job: Job, db: Database) -> None:
+_FIGURES = ("downloads", "pulls", "pulls_ci", "heads", "clients", "bytes")
+_COUNTED = pa.schema([("key", pa.string()), ("day", pa.int64()), ("count", pa.int64()), ("clients", pa.int64())])
+_USED = pa.schema([("key", pa.string()), ("day", pa.int64()), *((name, pa.int64()) for name in _FIGURES)])
+
+
+def fill_days(job: Job, db: Database, now_ms: int) -> None:
     """The tables event_day and count: what every day brought, and the cumulative count at its end."""
-    path = job.draft.scratch / "days.parquet"
-    schema = pa.schema([("key", pa.string()), ("day", pa.date32()), ("count", pa.int64()), ("clients", pa.int64())])
-    with db.read() as connection, pq.ParquetWriter(path, schema) as writer:
-        for rows in _day_slices(connection):
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    public = "(select key, id from " + f"read_parquet({literal(job.draft.path('model'))}))"
-    days = f"{public} m join read_parquet({literal(path)}) d using (key)"
+    counted, used = job.draft.scratch / "downloads.parquet", job.draft.scratch / "pulls.parquet"
+    with db.read() as connection:
+        _write_days(counted, _COUNTED, connection.execute(_DOWNLOADS))
+        _write_days(used, _USED, connection.execute(_PULLS))
+    # Day 0 of `download` is the sum of what is older than its other days. A day still to come is a clock's mistake.
+    today = now_ms // 86_400_000
+    shown = f"(select key, id from read_parquet({literal(job.draft.path('model'))}))"
+    days = (
+        f"(select coalesce(c.key, u.key) as key, coalesce(c.day, u.day) as day, "
+        "coalesce(c.count, u.downloads, 0) as downloads, u.pulls, u.pulls_ci, u.heads, "
+        "coalesce(u.clients, c.clients) as clients, u.bytes "
+        f"from (select * from read_parquet({literal(counted)}) where day > 0) c "
+        f"full join read_parquet({literal(used)}) u on c.key = u.key and c.day = u.day)"
+    )
     job.write(
         "event_day",
-        "select d.day, key as repo_key, m.id, d.count as downloads_hub, null::bigint as pulls, "
-        "null::bigint as pulls_ci, null::bigint as heads, d.clients, null::bigint as bytes "
-        f"from {days} where d.day is not null",
+        f"select {_DATE} as day, key as repo_key, m.id, downloads as downloads_hub, pulls, pulls_ci, heads, clients, "
+        f"bytes from {shown} m join {days} d using (key) where d.day <= {today}",
     )
     # Nothing happens on days without a row, so the count of the last one holds.
+    earlier = (
+        f"(select key, sum(downloads) as downloads from (select key, count as downloads "
+        f"from read_parquet({literal(counted)}) union all select key, -downloads from {days} d) group by key)"
+    )
     job.write(
         "count",
-        "select id, cast(day as timestamp) as counted_at, null::bigint as downloads_30d, downloads_all, "
-        "null::bigint as likes, null::double as trending, false as removed, true as change_only from "
-        "(select m.id, d.day, cast(sum(d.count) over (partition by key order by d.day nulls first) as bigint) "
-        f"as downloads_all from {days}) where day is not null",
+        f"select m.id, cast({_DATE} as timestamp) as counted_at, null::bigint as downloads_30d, "
+        "cast(coalesce(e.downloads, 0) + sum(d.downloads) over (partition by key order by d.day) as bigint) "
+        "as downloads_all, null::bigint as likes, null::double as trending, false as removed, true as change_only "
+        f"from {shown} m join {days} d using (key) left join {earlier} e using (key) where d.day <= {today}",
     )
 
 
-def _day_slices(connection: Connection) -> Iterator[list[dict[str, Any]]]:
-    for slice_ in connection.execute(_DAYS).partitions(10_000):
-        yield [
-            {
-                "key": key_of(row.repo_id),
-                # Day 0 is the sum of all that is older than the days that are kept.
-                "day": datetime.fromtimestamp(row.day * 86_400, UTC).date() if row.day else None,
-                "count": row.count,
-                "clients": row.clients,
-            }
-            for row in slice_
-        ]
+_DATE = "(date '1970-01-01' + cast(d.day as integer))"
+
+
+def _write_days(path: Path, schema: pa.Schema, found: CursorResult[Any]) -> None:
+    """Rows of (repo id, ...) under the schema, whose first column is the repo's key."""
+    with pq.ParquetWriter(path, schema) as writer:
+        for rows in found.partitions(SLICE_DAYS):
+            ids, *figures = zip(*rows, strict=True)
+            writer.write_table(pa.table([[key_of(one) for one in ids], *figures], schema=schema))

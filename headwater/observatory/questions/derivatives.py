@@ -18,10 +18,7 @@ TOP = 50  # of rankings without end: what a page can show
 
 def _rooted(scope: Scope) -> tuple[Step, ...]:
     """The steps up to `child`: every derivative of the population once, with its root and depth."""
-    child = (
-        "select c.id, c.author, root.root, root.depth, root.ended from (select distinct id, author from e) c "
-        "join root on root.id = c.id"
-    )
+    child = f"select id, {owner('id')} as author, root, depth, ended from root where id in (select id from e)"
     return (*edges(scope), *roots(scope), Step("child", child))
 
 

@@ -8,10 +8,16 @@ from headwater.observatory.questions.plan import Plan, Question, Scope
 from headwater.observatory.questions.population import day_sql, here, listed, owner
 
 RULES = (
-    "downloads_hub follows the Hub's published rules, so that figures compare; pulls are distinct (client, model, "
-    "commit, "
-    "window) with bytes of weights, without CI. Clients of several days must not be added up: their hashes change "
-    "daily."
+    "Days are UTC. Days from before pulls were kept have downloads and clients alone. Clients of several days or repos "
+    "must not be added up: their hashes change daily."
+)
+_DEFINED = (
+    "downloads_hub: requests (GET or HEAD) for a query file by the Hub's published rules, or any that carry "
+    "X-HF-Download-Counter, one client once in five minutes per repo. pulls: distinct (client, repo, commit) in five "
+    "minutes that got bytes of weights by resolve, LFS or Xet, however many files and ranges; files are weights by "
+    "their ending; LFS does not tell the commit. pulls_ci: the same by agents that say is_ci/true or name a CI system. "
+    "heads: HEAD requests for files. bytes: of weights, in answers that were begun. A client is an address, kept only "
+    "as a hash whose salt is thrown away at midnight."
 )
 
 
@@ -54,17 +60,18 @@ _COLUMNS = (
     ("downloads_hub", "by the Hub's rules"), ("pulls", "distinct, with bytes of weights"), ("pulls_ci", "by CI agents"),
     ("heads", "HEAD requests"), ("bytes", "sent"),
 )  # fmt: skip
+_SOURCE = "hub-docs, models-download-stats (2026-08-06); pulls: headwater/catalog/pulls.py"
 _HONOURS = ("population", "id", "account", "since", "until")
 QUESTIONS = (
     Question(
-        "own-downloads", "events", "What this hub served, over time", "Sums over repos per period of own events.",
-        "hub-docs, models-download-stats (2026-08-06); issue 4, point 8", ("event_day",), (*_HONOURS, "grain"),
+        "own-downloads", "events", "What this hub served, over time",
+        f"Sums over repos per period of own events. {_DEFINED}", _SOURCE, ("event_day",), (*_HONOURS, "grain"),
         (("period", "day, or by grain"), *_COLUMNS, ("repos", "distinct"), ("clients_of_one_repo_and_day", "the most")),
         _by_day, chart="lines",
     ),
     Question(
-        "own-repos", "events", "What this hub served, per repo", "Sums over days per repo of own events.",
-        "hub-docs, models-download-stats (2026-08-06); issue 4, point 8", ("event_day",), _HONOURS,
+        "own-repos", "events", "What this hub served, per repo",
+        f"Sums over days per repo of own events. {_DEFINED}", _SOURCE, ("event_day",), _HONOURS,
         (("id", "repo"), *_COLUMNS, ("days", "with an event"), ("clients_of_one_day", "the most"),
          ("downloads_per_pull", "how much the Hub's rules overstate")),
         _by_repo, chart="ranking",

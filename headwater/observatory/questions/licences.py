@@ -115,16 +115,20 @@ def _flows(scope: Scope) -> Plan:
 
 def _inherited(scope: Scope) -> Plan:
     """What models that declare no licence would inherit: from their base, else from the root of their chain."""
-    ids = "select base as id from par union all select root from root"
+    ids = "select distinct base as id from root union all select distinct root from root"
+    inherited = (  # licences go along, no names
+        "select root.id, b.licence as of_base, r.licence as of_root from root "
+        "left join known_licence b on b.id = root.base left join known_licence r on r.id = root.root "
+        "where b.licence is not null or r.licence is not null"
+    )
     resolved = (
-        "select m.id, m.author, m.d, m.licence as declared, coalesce(m.licence, b.licence, r.licence) as resolved, "
-        "case when m.licence is not null then 'declared' when b.licence is not null then 'base' "
-        "when r.licence is not null then 'root' else 'nobody' end as said_by from m left join par on par.id = m.id "
-        "left join root on root.id = m.id left join known_licence b on b.id = par.base "
-        "left join known_licence r on r.id = root.root"
+        "select m.author, m.d, coalesce(m.licence, i.of_base, i.of_root) as resolved, "
+        "case when m.licence is not null then 'declared' when i.of_base is not null then 'base' "
+        "when i.of_root is not null then 'root' else 'nobody' end as said_by from m "
+        "left join inherited i on i.id = m.id"
     )
     steps = (*models(scope, "licence", "d"), *roots(scope), told(scope, "licence", _DECLARED, ids),
-             Step("resolved", resolved))  # fmt: skip
+             Step("inherited", inherited), Step("resolved", resolved))  # fmt: skip
     select = (
         f"select said_by, {family('r.resolved')} as family, count(*) as n, "
         "round(100.0 * count(*) / sum(count(*)) over (), 2) as pct, sum(d)::bigint as downloads, "

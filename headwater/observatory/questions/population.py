@@ -112,7 +112,8 @@ def models(scope: Scope, *columns: str) -> tuple[Step, ...]:
     conditions = _conditions(scope)
     steps: list[Step] = []
     if "series" in scope.choices.exclude:
-        steps += [Step("listed", _source(scope, {"created_at"})), *series.steps("listed", bases(scope))]
+        listing = f"select id, author, created_at from ({_source(scope, {'created_at'})}) p"
+        steps += [Step("listed", listing), *series.steps("listed", bases(scope))]
         conditions.append("id not in (select id from series where place > 1)")
     where = f" where {' and '.join(conditions)}" if conditions else ""
     return (*steps, Step("m", f"select {chosen} from ({source}) p{where}"))
@@ -170,8 +171,8 @@ def told(scope: Scope, name: str, expression: str, ids: str) -> Step:
     return Step(f"known_{name}", first)
 
 
-def roots(scope: Scope) -> tuple[Step, Step, Step]:
-    """The steps `known_edge`, `par` and `root`: every model that declares a base, with the root of its chain.
+def roots(scope: Scope) -> tuple[Step, ...]:
+    """The steps up to `par` and `root`: every model that declares a base, with the root of its chain.
 
     The walk goes over all edges of the snapshot: exclusions say which models count, not which bases they have.
     """

@@ -16,16 +16,17 @@ METHOD = (
 
 
 def _steps(scope: Scope, *columns: str) -> tuple[Step, ...]:
-    listing = models(scope.without("exclude"), "created_at", *columns)
-    return (*listing, *series.steps("m", bases(scope)))
+    """The steps up to `series`, and `m`. The detector has a listing of its own: the same for every question."""
+    everything = scope.without("exclude")
+    *_, listing = models(everything, "created_at")
+    return (Step("listed", listing.sql), *series.steps("listed", bases(scope)), *models(everything, *columns))
 
 
 def _list(scope: Scope) -> Plan:
     select = (
         "select series, any_value(author) as author, count(*) as members, min(created_at) as first, "
         "max(created_at) as last, round(date_diff('second', min(created_at), max(created_at)) / 3600.0, 2) as hours, "
-        "any_value(base) as base, list(id order by place)[1:3] as examples from series "
-        "left join based using (id) group by series"
+        "any_value(base) as base, list(id order by place)[1:3] as examples from series group by series"
     )
     return Plan(_steps(scope), select, "members desc, series", 200, (), (METHOD,))
 

@@ -81,10 +81,15 @@ def attributed(scope: Scope, grouping: Grouping, extra: str = "") -> tuple[Step,
     up = grouping.of_account.format(a="a", o="m.author")
     join, origin = " left join accounts a on a.account = m.author", f"coalesce({up}, '{grouping.unknown}')"
     if kind in ("root", "discovered"):
-        steps += roots(scope)
-        join += f" left join root on root.id = m.id left join accounts ra on ra.account = {owner('root.root')}"
         of_root = grouping.of_account.format(a="ra", o=owner("root.root"))
-        origin = f"coalesce({of_root}, {up}, '{grouping.unknown}')"
+        steps += [
+            *roots(scope),
+            # Before the models are joined: only roots that count for somebody, and no names of theirs.
+            Step("rooted", f"select root.id, {of_root} as of_root from root left join accounts ra on ra.account = "
+                 f"{owner('root.root')} where {of_root} is not null"),
+        ]  # fmt: skip
+        join += " left join rooted on rooted.id = m.id"
+        origin = f"coalesce(rooted.of_root, {up}, '{grouping.unknown}')"
     elif kind == "named":
         steps.append(family_countries())
         join += " left join family_country on family_country.family = family_of(m.id)"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from headwater.accounts.actor import NOBODY
+from headwater.front import asking
 from headwater.front.answer import Answer
 from headwater.front.pages import observe
 from headwater.front.request import Request
 from headwater.ground.clock import FixedClock
-from headwater.ground.errors import EntryMissing, NotOffered
+from headwater.ground.errors import EntryMissing, NotOffered, Unavailable
 from headwater.ground.settings import Settings
 from headwater.observatory.imports.door import import_source
 from headwater.observatory.imports.job import Options, Silent
@@ -61,24 +66,72 @@ def test_the_claims_page_shows_computed_verdicts_and_their_sql(get: Callable[...
 
 
 def test_a_question_shows_its_choices_chart_table_sql_and_data(get: Callable[..., Answer]) -> None:
-    answer = get(observe.one_question, "population=tiny&attribution=uploader", name="downloads-by-country")
+    answer = get(observe.one_question, "population=tiny&attribution=uploader", question="downloads-by-country")
     page = answer.body.decode()
     assert answer.status == 200
     assert '<option value="uploader" selected>' in page
-    assert (
-        "/base/observatory/charts/dark-narrow/downloads-by-country.svg?population=tiny&amp;attribution=uploader" in page
-    )
-    assert "/base/observatory/data/downloads-by-country.parquet?population=tiny&amp;attribution=uploader" in page
+    query = "population=tiny&amp;attribution=uploader"
+    assert f"/base/observatory/charts/dark-narrow/downloads-by-country.svg?{query}" in page
+    assert f"/base/api/observatory/answers/downloads-by-country?{query}&amp;format=parquet" in page
     assert "select" in page
 
 
+def test_the_chart_is_in_the_page_as_data_that_no_text_of_it_can_leave(get: Callable[..., Answer]) -> None:
+    page = get(observe.one_question, "population=tiny", question="licences").body.decode()
+    (island,) = re.findall(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)
+    assert "<" not in island
+    chart = json.loads(island)
+    assert EVIL in str(chart["spec"])  # it is the data, and stays text
+    assert set(chart["config"]) == {"light", "dark"}
+    assert "http" not in island.replace(chart["spec"]["$schema"], "")
+
+
+def test_a_world_without_data_says_what_to_import(get: Callable[..., Answer]) -> None:
+    answer = get(observe.one_question, question="own-downloads")
+    assert answer.status == 200
+    assert "Import one: headwater observatory import" in answer.body.decode()
+
+
+def test_claims_that_there_is_no_time_for_are_said_to_be_unchecked(
+    get: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "CLAIMS_S", -1.0)
+    assert "claims are still to be checked" in get(observe.claims).body.decode()
+    monkeypatch.undo()
+    assert "claims are still to be checked" not in get(observe.claims).body.decode()
+
+
+def test_whoever_finds_others_asking_is_told_to_come_back(get: Callable[..., Answer], rooms: Any) -> None:
+    turns = asking.desk(rooms, NOBODY).turns
+    turns.wait_s = 0.01
+    get(observe.one_question, "population=tiny", question="licences")
+    with turns.mine():
+        assert get(observe.one_question, "population=tiny", question="licences").status == 200  # known: no turn
+        busy = get(observe.one_question, "population=tiny&top=3", question="licences")
+        assert (busy.status, busy.headers["Retry-After"]) == (503, "10")
+        assert "ask again in a moment" in busy.body.decode()
+        assert "still to be checked" in get(observe.index).body.decode()
+    assert get(observe.one_question, "population=tiny&top=3", question="licences").status == 200
+
+
+def test_no_more_wait_for_their_turn_than_may() -> None:
+    with pytest.raises(Unavailable), asking.Turns(waiting_max=0).mine():
+        pass
+
+
+def test_an_answer_that_left_the_cache_is_asked_again(get: Callable[..., Answer], rooms: Any) -> None:
+    first = get(observe.one_question, "population=tiny", question="licences").body
+    shutil.rmtree(asking.desk(rooms, NOBODY).world.cache)
+    assert get(observe.one_question, "population=tiny", question="licences").body == first
+
+
 def test_hostile_texts_are_escaped_wherever_they_come_from(get: Callable[..., Answer]) -> None:
-    page = get(observe.one_question, "licence=%3Cscript%3Ealert(1)%3C%2Fscript%3E", name="licences").body.decode()
+    page = get(observe.one_question, "licence=%3Cscript%3Ealert(1)%3C%2Fscript%3E", question="licences").body.decode()
     assert EVIL not in page
 
 
 def test_empty_fields_of_the_form_leave_the_address(get: Callable[..., Answer]) -> None:
-    answer = get(observe.one_question, "population=&attribution=uploader&window=", name="downloads-by-country")
+    answer = get(observe.one_question, "population=&attribution=uploader&window=", question="downloads-by-country")
     assert (answer.status, answer.headers["Location"]) == (
         303,
         "/base/observatory/questions/downloads-by-country?attribution=uploader",
@@ -87,7 +140,7 @@ def test_empty_fields_of_the_form_leave_the_address(get: Callable[..., Answer]) 
 
 @pytest.mark.parametrize("query", ["nope=1", "population=nobody", "window=forever", "age_days_max=-1", "by=%00"])
 def test_a_choice_that_can_not_be_made_says_why_beside_the_form(get: Callable[..., Answer], query: str) -> None:
-    answer = get(observe.one_question, query, name="downloads-by-country")
+    answer = get(observe.one_question, query, question="downloads-by-country")
     page = answer.body.decode()
     assert answer.status == 400
     assert 'role="alert"' in page
@@ -96,7 +149,7 @@ def test_a_choice_that_can_not_be_made_says_why_beside_the_form(get: Callable[..
 
 def test_an_unknown_question_is_not_found(get: Callable[..., Answer]) -> None:
     with pytest.raises(EntryMissing):
-        get(observe.one_question, name="nope")
+        get(observe.one_question, question="nope")
 
 
 def test_a_picture_can_run_nothing(get: Callable[..., Answer]) -> None:
@@ -105,13 +158,6 @@ def test_a_picture_can_run_nothing(get: Callable[..., Answer]) -> None:
     assert answer.body.startswith(b"<svg")
     assert "sandbox" in answer.headers["Content-Security-Policy"]
     assert b'"mark"' in get(observe.picture, look="light-wide", file="downloads-by-country.json").body
-
-
-@pytest.mark.parametrize(("kind", "begins"), [("csv", b"country,"), ("json", b'[{"country"'), ("parquet", b"PAR1")])
-def test_the_data_behind_a_chart_is_one_click_away(get: Callable[..., Answer], kind: str, begins: bytes) -> None:
-    answer = get(observe.data, "population=tiny", file=f"downloads-by-country.{kind}")
-    assert answer.body.startswith(begins)
-    assert answer.headers["Content-Disposition"] == f'attachment; filename="downloads-by-country.{kind}"'
 
 
 @pytest.mark.parametrize(("look", "file"), [("pink-wide", "a.svg"), ("dark-wide", "a.exe"), ("dark", "a.svg")])
