@@ -9,11 +9,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
+from sqlalchemy import select
+
+import headwater.lineage.tables  # noqa: F401 - a new database is made of the tables that are declared
 from headwater.accounts import Accounts
 from headwater.accounts.tickets import load_secret
 from headwater.catalog.counts import Counts
@@ -25,16 +29,26 @@ from headwater.front.pages.errors import error_page
 from headwater.front.rooms import Rooms
 from headwater.front.router import Router
 from headwater.front.routes import ROUTES
+from headwater.ground import events
 from headwater.ground.clock import Clock, SystemClock
 from headwater.ground.db import Database
 from headwater.ground.errors import Invalid, Unavailable
-from headwater.ground.jobs import Handler, Runner, take_over
+from headwater.ground.jobs import Handler, Runner, job, take_over
 from headwater.ground.settings import Settings
 from headwater.repos import Repos
 from headwater.store import Store, Uploads, Xets
+from headwater.store.sealing import Supervisor
 from headwater.upkeep import Upkeep
 
+if TYPE_CHECKING:
+    # sealing is the child's: what it needs is loaded there
+    from headwater.lineage.job import Work
+    from headwater.store.rebase import Rebaser
+    from headwater.store.seal import Sealer
+
 DATABASE = "headwater.sqlite"
+SEALING = "lineage"  # the follower of events, and the first part of its jobs' kinds; tested against `lineage.job`
+SEAL_WAIT_S = 600.0  # for another process that seals, or empties packs
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +110,7 @@ def open_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     db = Database(places.database, settings.busy_wait_s)
     db.migrate()
     accounts = Accounts(db, clock, settings, load_secret(places.data))
-    store = Store(db, places.store, clock, settings.lfs_file_max)
+    store = Store(db, places.store, clock, settings.lfs_file_max, settings.block_cache_bytes)
     xets, uploads = Xets(store), Uploads(store, places.uploads)
     repos = Repos(db, places.git, store, clock, settings)
     accounts.followers = (repos.follow_namespace,)
@@ -108,7 +122,9 @@ def open_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         "git.maintenance": lambda job: upkeep.maintain(int(job.key)),
         "upkeep": lambda _job: upkeep.collect_and_schedule(),
     }
-    jobs = Runner(db, clock, handlers, feeds=(index.follow, store.follow, counts.flush_due, accounts.flush_used))
+    sealing = _supervisor(settings, places, db, clock) if settings.seal else None
+    feeds = [index.follow, store.follow, counts.flush_due, accounts.flush_used, *([sealing.look] if sealing else [])]
+    jobs = Runner(db, clock, handlers, feeds=feeds)
     return Rooms(
         settings,
         clock,
@@ -123,7 +139,51 @@ def open_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         counts,
         TagLists(db, clock),
         jobs,
+        sealing,
     )
+
+
+def _supervisor(settings: Settings, places: Places, db: Database, clock: Clock) -> Supervisor:
+    words = ("store", "work", "--data", str(places.data))
+    return Supervisor(words, places.store, clock, partial(_is_there_to_seal, db, clock))
+
+
+def _is_there_to_seal(db: Database, clock: Clock) -> bool:
+    """Whether lineage has events to follow, or jobs that are due."""
+    with db.read() as connection:
+        reached = connection.execute(
+            select(events.position.c.event_id).where(events.position.c.follower == SEALING)
+        ).scalar()
+        due = select(job.c.id).where(
+            job.c.kind.startswith(f"{SEALING}."),
+            job.c.state.in_(("waiting", "running")),  # the second: by a child that was killed
+            job.c.until_ms <= clock.now_ms(),
+        )
+        return (reached or 0) < events.last_id(connection) or connection.execute(due.limit(1)).first() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """What seals: by itself (`work`), or a file at a time."""
+
+    sealer: Sealer
+    rebaser: Rebaser
+    work: Work
+
+
+def sealing_of(rooms: Rooms, going: Callable[[], bool], progress: Callable[[int, int], None]) -> Sealing:
+    """For a process of its own: it loads the codec and its libraries. `progress(done, total)` is of one file."""
+    from headwater.lineage.job import Work  # noqa: PLC0415 - see above
+    from headwater.store.entries import Bounds  # noqa: PLC0415 - see above
+    from headwater.store.rebase import Rebaser  # noqa: PLC0415 - see above
+    from headwater.store.seal import Sealer  # noqa: PLC0415 - see above
+
+    given = rooms.settings
+    bounds = Bounds(given.seal_cpu_s, given.seal_memory_bytes, given.seal_depth_max, given.seal_margin_percent / 100)
+    sealer = Sealer(rooms.store, bounds, going, progress, SEAL_WAIT_S)
+    rebaser = Rebaser(rooms.store, bounds, going, progress, SEAL_WAIT_S)
+    work = Work(rooms.db, rooms.clock, rooms.store.read, sealer.seal, rebaser.rebase, going)
+    return Sealing(sealer, rebaser, work)
 
 
 def prepare(rooms: Rooms) -> None:
@@ -151,6 +211,8 @@ def start_work(rooms: Rooms) -> None:
 
 
 def stop_work(rooms: Rooms) -> None:
+    if rooms.sealing is not None:
+        rooms.sealing.stop()
     rooms.jobs.stop()
     rooms.counts.flush()
     rooms.accounts.flush_used()

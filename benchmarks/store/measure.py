@@ -5,6 +5,7 @@ Every block is decoded again and compared: a size of something that does not com
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,6 +51,8 @@ class Left:
     zstd: int = 0
     encode_s: float = 0.0
     decode_s: float = 0.0
+    hash_s: float = 0.0
+    """SHA-256 and BLAKE3 of the raw bytes, once each: what sealing adds."""
     chosen: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -77,11 +80,20 @@ def opened(path: Path) -> File:
     return File(data, {tensor.name: tensor for tensor in tensors})
 
 
-def left_of(child: File, parents: Sequence[File], matrices_only: bool = False) -> Left:
-    """All tensors of a file, each given the tensors of the same name."""
+def joined(file: File) -> File:
+    """The matrices of a file as one, in rows as long as its hidden size."""
+    matrices = [one for one in file.tensors.values() if len(one.shape) == 2 and one.stop - one.start > 1 << 16]
+    data = b"".join(bytes(file.data[one.start : one.stop]) for one in matrices)
+    columns = min(one.shape[1] for one in matrices)
+    whole = Tensor("joined", matrices[0].dtype, (len(data) // (2 * columns), columns), 0, len(data))
+    return File(memoryview(data), {"joined": whole})
+
+
+def left_of(child: File, parents: Sequence[File], kinds: Sequence[str] = ()) -> Left:
+    """All tensors of a file (the matrices of these dtypes), each given the tensors of the same name."""
     left = Left()
     for name, tensor in child.tensors.items():
-        if matrices_only and len(tensor.shape) < 2:
+        if kinds and (len(tensor.shape) < 2 or tensor.dtype not in kinds):
             continue
         given = [parent.parent(name) for parent in parents if name in parent.tensors]
         _add(left, child, name, given)
@@ -105,8 +117,13 @@ def _add(left: Left, child: File, name: str, given: Sequence[codec.Parent]) -> N
     decoder = codec.Decoder(encoded.head, form, size, [given[number] for number in encoded.parents])
     back = [decoder.block(number, block) for number, block in enumerate(blocks)]
     left.decode_s += time.thread_time() - begun_s
-    if b"".join(back) != read(0, size):
+    raw = read(0, size)
+    if b"".join(back) != raw:
         raise RuntimeError(f"{name} does not come back")
+    begun_s = time.thread_time()
+    hashlib.sha256(raw)
+    codec.key_of(form, [raw])
+    left.hash_s += time.thread_time() - begun_s
     stored = len(encoded.head) + sum(map(len, blocks))
     left.raw += size
     left.ours += stored

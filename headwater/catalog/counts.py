@@ -20,6 +20,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.sql import func
 
+from headwater.catalog import pulls
 from headwater.catalog.tables import download, standing
 from headwater.ground.clock import Clock
 from headwater.ground.db import Database
@@ -47,7 +48,7 @@ _EPOCH_MS = 946_684_800_000  # 2000-01-01; only so that scores are positive
 # fmt: off
 _QUERY_FILES = frozenset((
     "config.json", "config.yaml", "hyperparams.yaml", "meta.yaml", "params.json", "adapter_config.json",
-    "modules.json", "model_index.json", "open_clip_config.json",
+    "modules.json", "model_index.json", "modular_model_index.json", "open_clip_config.json",
 ))
 # fmt: on
 _QUERY_SUFFIXES = (".gguf", ".nemo", ".skops", ".keras", ".ckpt", ".llamafile", ".task", ".litertlm")
@@ -168,6 +169,7 @@ class Counts:
     """Thread-safe. `flush_due` is for a loop that comes by (a feed of the job runner), `flush` for the end."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
+        self.pulls = pulls.Pulls(clock)
         self._db = db
         self._clock = clock
         self._lock = threading.Lock()
@@ -221,17 +223,23 @@ class Counts:
             now_ms = self._clock.now_ms()
             with self._lock:
                 noted, self._noted = self._noted, {}
-            left = sorted(noted)
+            used = self.pulls.take()
+            left, days_left = sorted(noted), sorted(used)
             try:
                 while left:
                     self._write(left[:BATCH], noted, now_ms)
                     del left[:BATCH]
+                while days_left:
+                    with self._db.write_soft() as connection:
+                        pulls.write(connection, [(day, used[day]) for day in days_left[:BATCH]])
+                    del days_left[:BATCH]
             except Unavailable:
                 self._keep({repo_id: noted[repo_id] for repo_id in left})
+                self.pulls.give_back({day: used[day] for day in days_left})
                 raise
             if self._rolled_day != now_ms // DAY_MS:
                 self._roll(now_ms)
-            return len(noted)
+            return len(noted.keys() | {repo_id for repo_id, _ in used})
 
     def _write(self, repo_ids: list[int], noted: dict[int, list[int]], now_ms: int) -> None:
         day = now_ms // DAY_MS
@@ -243,6 +251,8 @@ class Counts:
             ]
             if rows:
                 connection.execute(_ADD, rows)
+                kept = [((repo_id, day), pulls.Used(downloads=noted[repo_id][0])) for repo_id in known]
+                pulls.write(connection, kept)
                 refresh(connection, known, now_ms)
 
     def _keep(self, unwritten: dict[int, list[int]]) -> None:
@@ -260,8 +270,10 @@ class Counts:
                 left = {"oldest": 1, "newest": today - RECENT_DAYS, "after": self._roll_after}
                 repo_ids = connection.execute(_LEAVING, left).scalars().all()
                 if not repo_ids:
-                    self._rolled_day, self._roll_after = today, 0
-                    return
+                    if pulls.forget(connection, today) == 0:
+                        self._rolled_day, self._roll_after = today, 0
+                        return
+                    continue
                 _compact(connection, repo_ids, today - KEPT_DAYS)
                 refresh(connection, repo_ids, now_ms)
             self._roll_after = repo_ids[-1]

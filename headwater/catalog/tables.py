@@ -101,6 +101,22 @@ download = Table(
     sqlite_with_rowid=False,
 )
 
+# As little derived as `download`, and kept day by day for years: catalog/pulls.py says what each column means.
+pull_day = Table(
+    "pull_day",
+    metadata,
+    Column("repo_id", ForeignKey("repo.id", ondelete="CASCADE"), primary_key=True),
+    Column("day", Integer, primary_key=True),  # days since 1970, UTC
+    Column("downloads", BigInteger, nullable=False),  # as in `download`, where only two months have their own rows
+    Column("pulls", BigInteger, nullable=False),
+    Column("pulls_ci", BigInteger, nullable=False),
+    Column("heads", BigInteger, nullable=False),
+    Column("clients", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Index("pull_day_day", "day"),
+    sqlite_with_rowid=False,
+)
+
 catalog_search: Any = table("catalog_search", column("rowid"), column("name"), column("starts"))
 """FTS5 over names: `name` by any three letters, `starts` by how words begin (for terms shorter than that)."""
 

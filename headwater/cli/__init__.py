@@ -14,15 +14,20 @@ from headwater.cli.serve import serve
 from headwater.ground.errors import HeadwaterError
 
 OBSERVATORY = "observatory"
+STORE = "store"
 
 
 class Program(click.Group):
-    """Loads the observatory only when it is asked for: a serving hub must not carry its libraries."""
+    """Loads the observatory and the store's commands only when they are asked for: a hub must not carry their needs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), OBSERVATORY])
+        return sorted([*super().list_commands(ctx), OBSERVATORY, STORE])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == STORE:
+            from headwater.cli.store import store_commands
+
+            return store_commands
         if cmd_name != OBSERVATORY:
             return super().get_command(ctx, cmd_name)
         from headwater.cli.observatory import observatory

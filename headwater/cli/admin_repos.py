@@ -113,5 +113,12 @@ def move(name: str, new: str, kind: str, data: str | None) -> None:
 @click.confirmation_option(prompt="Delete this repo for everybody?")
 def delete(name: str, kind: str, data: str | None) -> None:
     """Delete a repo; its name stays kept for its namespace."""
+    from headwater.upkeep import leaving
+
+    rid = _id(kind, name)
     with _rooms(data) as rooms:
-        rooms.repos.registry.delete(OPERATOR, _id(kind, name))
+        dying = rooms.repos.registry.open(OPERATOR, rid, "admin")
+        with rooms.db.read() as connection:
+            left = leaving.leaving(connection, OPERATOR, dying.id, rooms.clock.now_ms())
+        rooms.repos.registry.delete(OPERATOR, rid)
+    click.echo(leaving.sentence(left))

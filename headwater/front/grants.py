@@ -11,6 +11,7 @@ from typing import Literal, cast
 
 from headwater.accounts.actor import NOBODY, Actor, Want
 from headwater.accounts.tickets import Fields
+from headwater.catalog.pulls import COMMIT_CHARS, Visitor
 from headwater.front import opening
 from headwater.front.answer import Answer, json
 from headwater.front.request import Request
@@ -36,11 +37,13 @@ class Caller:
     actor: Actor
     repo: Repo
     scope: Scope
+    pull: Fields
+    """What a pull is counted by: `c`, the commit that the token was asked for, and `ci`, by an agent of CI."""
 
 
-def make(rooms: Rooms, actor: Actor, found: Repo, scope: Scope) -> Grant:
+def make(rooms: Rooms, actor: Actor, found: Repo, scope: Scope, pull: Fields | None = None) -> Grant:
     lifetime_s = rooms.settings.xet_token_s
-    token = rooms.tickets.sign(PURPOSE, {**owner(actor, found), "scope": scope}, lifetime_s)
+    token = rooms.tickets.sign(PURPOSE, {**owner(actor, found), "scope": scope, **(pull or {})}, lifetime_s)
     return Grant(token, rooms.clock.now_ms() // 1000 + lifetime_s, f"{rooms.settings.base_url}/xet")
 
 
@@ -54,8 +57,11 @@ def headers(grant: Grant) -> dict[str, str]:
 
 def read_token(rooms: Rooms, request: Request) -> Answer:
     found = opening.contents(rooms, request)
-    opening.revision(rooms, request, found)
-    return _answer(make(rooms, request.actor, found, "read"))
+    commit = opening.revision(rooms, request, found)
+    # hf_xet, which fetches with this token, names neither the commit nor its caller's agent
+    who = Visitor.of(request.client, request.headers.get("user-agent", ""))
+    pull: Fields = {"c": commit[:COMMIT_CHARS], "ci": int(who.ci)}
+    return _answer(make(rooms, request.actor, found, "read", pull))
 
 
 def write_token(rooms: Rooms, request: Request) -> Answer:
@@ -84,7 +90,7 @@ def caller(rooms: Rooms, request: Request, scope: Scope) -> Caller:
     actor, found = _by_now(rooms, fields, "read")
     if scope == "write" and not actor.can_write:
         raise Forbidden("This token may only read; use one with the role 'write'")
-    return Caller(actor, found, granted)
+    return Caller(actor, found, granted, {"c": fields.get("c", ""), "ci": fields.get("ci", 0)})
 
 
 def signed(rooms: Rooms, purpose: str, ticket: str, want: Want) -> tuple[Actor, Fields]:

@@ -17,9 +17,14 @@ _MEDIA = {"json": "application/json", "spool": "application/octet-stream", "sink
 
 
 def document(rooms: Rooms, request: Request) -> Answer:
+    from headwater.front.observe import parameters  # noqa: PLC0415 - brings DuckDB, which no other request needs
     from headwater.front.routes import ROUTES  # noqa: PLC0415 - the table names this handler
 
-    return json(describe(ROUTES, rooms.settings.base_url))
+    made = describe(ROUTES, rooms.settings.base_url)
+    for path, more in parameters.operations().items():
+        operation = made["paths"][path]["get"]
+        operation.update(more | {"responses": operation["responses"] | more.get("responses", {})})
+    return json(made)
 
 
 def describe(routes: list[Route], base_url: str) -> dict[str, Any]:

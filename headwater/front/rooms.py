@@ -15,6 +15,7 @@ from headwater.ground.jobs import Runner
 from headwater.ground.settings import Settings
 from headwater.repos import Repos
 from headwater.store import Store, Uploads, Xets
+from headwater.store.sealing import Supervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +33,5 @@ class Rooms:
     counts: Counts
     tags: TagLists
     jobs: Runner
+    sealing: Supervisor | None = None
+    """None where sealing is off (setting `seal`)."""

@@ -6,9 +6,9 @@ the literal segment wins (`router.py`).
 
 from __future__ import annotations
 
-from headwater.front import grants, health, lfs, openapi
+from headwater.front import grants, health, lfs, observe, openapi
 from headwater.front.git import info_refs, may_push, receive_pack, upload_pack
-from headwater.front.hub import commit, info, lists, manage, people, preupload, refs, resolve, tree
+from headwater.front.hub import commit, info, lists, manage, people, preupload, refs, resolve, storage, tree
 from headwater.front.pages.table import PAGES
 from headwater.front.router import Auth, BodyKind, Handler, Route
 from headwater.front.xet import cas
@@ -163,6 +163,8 @@ ROUTES: list[Route] = [
     *_api("GET", "/tree/{rev}", tree.listing, "The entries of a revision"),
     *_api("GET", "/tree/{rev}/{path*}", tree.listing, "The entries of a folder"),
     *_api("POST", "/paths-info/{rev}", tree.paths_info, "Some entries by path", body="json"),
+    *_api("GET", "/storage", storage.get, "What the files of main cost the hub, and on what they stand"),
+    *_api("GET", "/storage/{rev}", storage.get, "The same at a revision"),
     *_api("GET", "/safetensors-metadata/{path*}", tree.safetensors_metadata, "Headers of safetensors files"),
     *_one("GET", "/api/models-tags-by-type", lists.model_tags, "Tags of models, by type"),
     *_one("GET", "/api/datasets-tags-by-type", lists.dataset_tags, "Tags of datasets, by type"),
@@ -230,6 +232,7 @@ ROUTES: list[Route] = [
         "An organization's repos and what they weigh",
         needs="signed-in",
     ),
+    *_one("GET", "/api/settings/store", storage.totals, "How the store stands; for administrators", needs="signed-in"),
     # --- 4 git ---
     *_repo("GET", "/info/refs", info_refs, "git: which refs there are"),
     *_repo("POST", "/git-upload-pack", upload_pack, "git clone and fetch", body="spool", body_max="json_body_max"),
@@ -244,6 +247,11 @@ ROUTES: list[Route] = [
         admits=may_push,
     ),
     *_xet(),
+    # --- the Observatory ---
+    *_one("GET", "/api/observatory", observe.index, "The Observatory: its questions, choices and snapshots"),
+    *_one("GET", "/api/observatory/questions/{question}", observe.one_question, "A question, and who can answer it"),
+    *_one("GET", "/api/observatory/answers/{question}", observe.answer, "A question's answer: JSON, CSV or Parquet"),
+    *_one("GET", "/api/observatory/claims", observe.claims, "Every public claim with its computed verdict"),
     # --- the hub itself ---
     *_one("GET", "/health/live", health.live, "The process answers", auth="open"),
     *_one("GET", "/health/ready", health.ready, "The hub can read and write", auth="open"),

@@ -101,7 +101,7 @@ class Database:
         from headwater.ground import migrations  # noqa: PLC0415 - which need this module
 
         with _translated():
-            migrations.upgrade(self._durable)
+            migrations.upgrade(self._durable, metadata)
 
     def close(self) -> None:
         for engine in (self._readers, self._durable, self._soft):

@@ -37,15 +37,15 @@ _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 # First segments of URLs: none of them can be a namespace.
 RESERVED_NAMESPACES = frozenset(
     "api auth blob buckets collections datasets discussions docs edit favicon.ico health join kernels lfs login logout "
-    "me metrics models new none null oauth organizations orgs papers raw resolve resolve-cache robots.txt search "
-    "settings signin signup spaces static tags tokens tree undefined upload uploads users webhooks well-known whoami "
-    "xet".split()
+    "me metrics models new none null oauth observatory organizations orgs papers raw resolve resolve-cache robots.txt "
+    "search settings signin signup spaces static tags tokens tree undefined upload uploads users webhooks well-known "
+    "whoami xet".split()
 )
 # Segments that follow a repo's id: a repo without a namespace would be one repo with this one's name in it.
 RESERVED_REPO_NAMES = frozenset(
     "auth-check blob branch commit commits compare discussions duplicate edit git-receive-pack git-upload-pack info "
     "lfs-files like likers overview paths-info preupload raw refs resolve resolve-cache revision "
-    "safetensors-metadata settings super-squash tag tree xet-read-token xet-write-token".split()
+    "safetensors-metadata settings storage super-squash tag tree xet-read-token xet-write-token".split()
 )
 
 # Device names: a file so named cannot be created, or opens a device, on Windows clients.

@@ -72,6 +72,36 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         ),
     ] = 28 * DAY_S
 
+    # sealing
+    seal: Annotated[
+        bool,
+        Meta(
+            description="Seal stored files in the background: encode their tensors against related ones, prove that "
+            "they come back bit for bit, and drop the raw bytes after a while."
+        ),
+    ] = False
+    seal_grace_s: Annotated[
+        int, Meta(ge=0, description="The raw bytes of a sealed file are kept this much longer.")
+    ] = DAY_S
+    seal_depth_max: Annotated[
+        int, Meta(ge=0, le=16, description="How many tensors may have to be decoded, one from the other, to read one.")
+    ] = 3
+    seal_margin_percent: Annotated[
+        float, Meta(ge=0, lt=100, description="A file that would shrink by less than this stays as it is.")
+    ] = 3.0
+    seal_cpu_s: Annotated[
+        float, Meta(gt=0, description="CPU time for choosing how to encode one tensor; then the cheapest way is taken.")
+    ] = 600.0
+    seal_memory_bytes: Annotated[
+        int, Meta(ge=16 * MIB, description="Memory for encoding one tensor, in the sealing process.")
+    ] = 64 * MIB
+    raw_cache_bytes: Annotated[
+        int, Meta(ge=0, description="Raw bytes of sealed files that are read often may take this much disk.")
+    ] = 10 * GIB
+    block_cache_bytes: Annotated[
+        int, Meta(ge=0, description="Memory for decoded blocks of sealed files (2 MiB each).")
+    ] = 64 * MIB
+
     # limits on connections
     threads: Annotated[int, Meta(ge=1, le=256, description="Worker threads for requests.")] = 16
     header_timeout_s: Annotated[

@@ -8,11 +8,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from headwater.ground import events
@@ -23,13 +24,29 @@ from headwater.ground.events import event
 from headwater.ground.log import log
 from headwater.ground.names import Sha256
 from headwater.store import recipe, tables
+from headwater.store.encoded import BLOCK_CACHE_BYTES, Damaged, Tensors
 from headwater.store.hashes import XetHash
-from headwater.store.objects import FileRun, LocalObjects, Part, blob_key, read_runs, xorb_key
+from headwater.store.objects import PACKS, FileRun, LocalObjects, Made, Part, Piece, blob_key, read_pieces, xorb_key
+from headwater.store.packs import Packs
 
 LOCKS = 64  # landing and deleting one object exclude each other; a stripe is enough
 ROWS_CACHED = 8192  # blob rows never change while they are cached: sealing and sweeping forget them
+GATHER_BYTES = 256 << 10  # chunks and headers are smaller, and each piece costs a visit to a worker thread
+HEAT_KEPT = 4096  # sealed files whose reads are counted between two looks at what is hot
+RECIPES_CACHED = 32  # of sealed files; 20 KiB for a usual model's, 60 MiB for one of a million segments
 
-_BY_SHA = select(tables.blob).where(tables.blob.c.sha256 == bindparam("sha256"))
+_ROWS = select(
+    tables.blob.c.sha256,
+    tables.blob.c.size,
+    tables.blob.c.recipe,
+    tables.blob.c.xet_hash,
+    tables.blob.c.state,
+    tables.blob.c.raw,
+    tables.blob.c.sealed.is_not(None).label("is_sealed"),  # the value itself may be large
+)
+_BY_SHA = _ROWS.where(tables.blob.c.sha256 == bindparam("sha256"))
+UNSEALED: dict[str, object] = {"sealed": None, "raw": "here", "seal_ms": None, "seal_note": None}
+"""The columns of a blob that has raw bytes and no sealed copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +54,22 @@ class Blob:
     sha256: Sha256
     size: int
     terms: tuple[recipe.Term, ...] | None
-    """None: one object of its own."""
+    """The xorbs that it came in. None: it did not come through Xet, and its raw bytes are one object of their own."""
     xet_hash: XetHash
     """The name for Xet clients: the true one if it came through Xet, else its SHA-256 (a pseudo-hash)."""
     damaged: bool = False
+    sealed: bool = False
+    """There is a sealed copy in packs."""
+    raw_here: bool = True
+    """Its raw bytes lie in an object, or in xorbs, whether it is sealed or not."""
+
+
+class _Lost(Exception):
+    """Raw bytes are not where they should be: `why`; `xorb` is the one that fails, if it is one."""
+
+    def __init__(self, why: str, xorb: XetHash | None = None) -> None:
+        super().__init__(why)
+        self.why, self.xorb = why, xorb
 
 
 class Stripes:
@@ -83,10 +112,14 @@ class BlobSink:
 
 
 class Store:
-    def __init__(self, db: Database, root: Path, clock: Clock, file_max: int) -> None:
+    def __init__(
+        self, db: Database, root: Path, clock: Clock, file_max: int, block_cache_bytes: int = BLOCK_CACHE_BYTES
+    ) -> None:
         self.db = db
         self.clock = clock
         self.objects = LocalObjects(root)
+        self.packs = Packs(root / PACKS)
+        self.tensors = Tensors(db, self.packs, block_cache_bytes)
         self.stripes = Stripes()
         self._file_max = file_max
         self._rows: OrderedDict[str, Blob] = OrderedDict()
@@ -94,6 +127,8 @@ class Store:
         self._forgotten = 0  # how often: a row read before is not remembered after
         self._followed: int | None = None  # the event up to which damage found by other processes is known
         self._forget_xorb: Callable[[str], None] = lambda _name: None
+        self._recipes: OrderedDict[str, tuple[int, recipe.Sealed]] = OrderedDict()
+        self._heat: dict[Sha256, int] = {}
 
     # --- in ---
 
@@ -126,13 +161,16 @@ class Store:
             if not whole:
                 self.objects.land(part, blob_key(sha256))
             # seen again: the sweep's grace period starts anew
-            again = {"created_ms": now} if whole else {"created_ms": now, "recipe": None, "state": "whole"}
+            again: dict[str, object] = {"created_ms": now}
+            if not whole:
+                again |= {"recipe": None, "state": "whole", **UNSEALED}
             row = insert(tables.blob).values(sha256=sha256, size=size, recipe=None, created_ms=now)
             with self.db.write_soft() as connection:
                 connection.execute(row.on_conflict_do_update(index_elements=["sha256"], set_=again))
                 if not whole:
-                    # healed: the xorbs of its earlier recipe are no longer needed for it
-                    connection.execute(delete(tables.blob_xorb).where(tables.blob_xorb.c.sha256 == sha256))
+                    # healed: the xorbs and tensors of its earlier recipes are no longer needed for it
+                    for named in (tables.blob_xorb, tables.blob_tensor):
+                        connection.execute(delete(named).where(named.c.sha256 == sha256))
             self.forget(sha256)
             return self.blob(sha256)
 
@@ -142,7 +180,8 @@ class Store:
         present = self.find(sha256)
         if present is None or present.damaged:
             return False
-        return present.terms is not None or self.objects.size(blob_key(sha256)) == present.size
+        raw = present.terms is not None or self.objects.size(blob_key(sha256)) == present.size
+        return raw or present.sealed
 
     # --- out ---
 
@@ -183,39 +222,171 @@ class Store:
         plain = self.find(Sha256(xet_hash))
         return [*blobs, plain] if plain is not None and plain.xet_hash == xet_hash and plain not in blobs else blobs
 
-    def runs(self, blob: Blob, start: int, stop: int) -> list[FileRun]:
-        """Where the bytes [start, stop) lie. Corrupt (and flagged) when an object is missing or has another size."""
+    def runs(self, blob: Blob, start: int, stop: int) -> list[Piece]:
+        """Where the bytes [start, stop) lie, or how they are made.
+
+        Corrupt (and flagged) when an object is missing or has another size and there is no sealed copy.
+        """
         if blob.damaged:
             raise _damaged(blob)
+        if not blob.raw_here:
+            return self._made(blob, start, stop)
+        try:
+            return self._raw_runs(blob, start, stop)
+        except _Lost as error:
+            self.forget(blob.sha256)
+            now = self.find(blob.sha256)  # it may have been sealed, by another process, since it was read
+            if now is not None and now.sealed and not now.damaged:
+                return self._made(now, start, stop)
+            if error.xorb is not None:
+                self.flag_xorb(error.xorb, error.why)
+            else:
+                self.flag(blob.sha256, error.why)
+            raise _damaged(blob) from None
+
+    def _raw_runs(self, blob: Blob, start: int, stop: int) -> list[Piece]:
         if blob.terms is None:
             got = self.objects.size(blob_key(blob.sha256))
             if got != blob.size:
-                self.flag(blob.sha256, f"its object has {got} bytes, expected {blob.size}")
-                raise _damaged(blob)
+                raise _Lost(f"its object has {got} bytes, expected {blob.size}")
+            if blob.sealed:
+                self._warm(blob.sha256, stop - start)
             return [FileRun(self.objects.path(blob_key(blob.sha256)), start, stop)] if start < stop else []
-        found: list[FileRun] = []
+        found: list[Piece] = []
         at = 0
         for term in blob.terms:
             low, high = max(start, at), min(stop, at + term.size)
             if low < high:
-                key = xorb_key(term.xorb)
-                got = self.objects.size(key)
-                if got is None or got < term.raw_stop:
-                    self.flag_xorb(term.xorb, f"{key} has {got} bytes, expected {term.raw_stop} or more")
-                    raise _damaged(blob)
-                path, first = self.objects.path(key), term.raw_start + low - at
-                last = found[-1] if found else None
-                if last is not None and last.path == path and last.stop == first:
-                    found[-1] = FileRun(path, last.start, first + high - low)
-                else:
-                    found.append(FileRun(path, first, first + high - low))
+                first = term.raw_start + low - at
+                for piece in self._xorb_pieces(term.xorb, first, first + high - low, term.raw_stop):
+                    last = found[-1] if found else None
+                    if (
+                        isinstance(piece, FileRun)
+                        and isinstance(last, FileRun)
+                        and (last.path, last.stop) == (piece.path, piece.start)
+                    ):
+                        found[-1] = FileRun(piece.path, last.start, piece.stop)
+                    else:
+                        found.append(piece)
             at += term.size
+        return found
+
+    def xorb_pieces(self, name: XetHash, start: int, stop: int) -> list[Piece]:
+        """Where the plain bytes [start, stop) of a xorb lie, or how they are made."""
+        try:
+            return self._xorb_pieces(name, start, stop, stop)
+        except _Lost:
+            # whoever opens it is told by the disk what is wrong
+            return [FileRun(self.objects.path(xorb_key(name)), start, stop)]
+
+    def _xorb_pieces(self, name: XetHash, start: int, stop: int, reach: int) -> list[Piece]:
+        """The object of the xorb, if it reaches as far as `reach`; else sealed files that were built from it."""
+        key = xorb_key(name)
+        got = self.objects.size(key)
+        if got is not None and got >= reach:
+            return [FileRun(self.objects.path(key), start, stop)]
+        pieces: list[Piece] = []
+        with self.db.read() as connection:
+            places = self.placements(name, connection)
+        while start < stop:
+            place = next((place for place in places if place[0] <= start < place[1]), None)
+            if place is None:
+                raise _Lost(f"{key} has {got} bytes, expected {reach} or more", name)
+            low, high, blob, at = place
+            most = min(high, stop)
+            pieces += self._made(blob, at + start - low, at + most - low)
+            start = most
+        return pieces
+
+    def placements(self, name: XetHash, connection: Connection) -> list[tuple[int, int, Blob, int]]:
+        """Bytes of a xorb that sealed files hold: (start, stop, file, offset in the file)."""
+        built = _ROWS.join(tables.blob_xorb, tables.blob_xorb.c.sha256 == tables.blob.c.sha256).where(
+            tables.blob_xorb.c.xorb == name, tables.blob.c.sealed.is_not(None), tables.blob.c.state == "whole"
+        )
+        places: list[tuple[int, int, Blob, int]] = []
+        for row in connection.execute(built):
+            blob = _as_blob(row)
+            at = 0
+            for term in blob.terms or ():
+                if term.xorb == name:
+                    places.append((term.raw_start, term.raw_stop, blob, at))
+                at += term.size
+        return places
+
+    def _made(self, blob: Blob, start: int, stop: int) -> list[Piece]:
+        self._warm(blob.sha256, stop - start)
+        make = partial(self._unsealed, blob, start, stop)
+        return [Made(stop - start, lambda: _gathered(make()))] if start < stop else []
+
+    def _warm(self, sha256: Sha256, size_bytes: int) -> None:
+        with self._rows_lock:
+            if sha256 in self._heat or len(self._heat) < HEAT_KEPT:
+                self._heat[sha256] = self._heat.get(sha256, 0) + size_bytes
+
+    def take_heat(self) -> dict[Sha256, int]:
+        """How many bytes of which sealed files were asked for since the last call, in this process."""
+        with self._rows_lock:
+            heat, self._heat = self._heat, {}
+        return heat
+
+    def sealed_bytes(self, blob: Blob) -> Iterator[bytes]:
+        """The whole sealed copy, whatever other copy there is and whatever mark it bears: for whoever checks it."""
+        return self._unsealed(blob, 0, blob.size)
+
+    def _unsealed(self, blob: Blob, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes [start, stop) out of the sealed copy. Corrupt, and flagged, where it is damaged."""
+        try:
+            for piece in self._pieces(blob, start, stop):
+                yield piece
+                start += len(piece)
+        except Damaged:
+            # what is remembered may be of before it was stored anew: a tensor elsewhere, or on other parents
+            self.tensors.forget()
+        else:
+            return
+        try:
+            yield from self._pieces(blob, start, stop)
+        except Damaged as error:
+            self.flag_tensor(error.key, error.why)
+            raise _damaged(blob) from error
+
+    def _pieces(self, blob: Blob, start: int, stop: int) -> Iterator[bytes]:
+        for segment in self.sealed_recipe(blob).segments(start, stop):
+            if segment.key:
+                yield from self.tensors.pieces(segment.key, segment.start, segment.start + segment.length)
+            else:
+                yield segment.literal
+
+    def sealed_recipe(self, blob: Blob) -> recipe.Sealed:
+        """How a sealed file is rebuilt. Corrupt, and flagged, when the row makes no sense."""
+        version = self.db.version()
+        with self._rows_lock:
+            known = self._recipes.get(blob.sha256)
+            if known is not None and known[0] == version:
+                return known[1]
+        with self.db.read() as connection:
+            data = connection.execute(select(tables.blob.c.sealed).where(tables.blob.c.sha256 == blob.sha256)).scalar()
+        if data is None:
+            self.forget(blob.sha256)
+            raise Corrupt(f"The file {blob.sha256} is not sealed any more; ask for it again")
+        try:
+            found = recipe.decode_sealed(data, blob.sha256)
+            if found.size != blob.size:
+                raise Corrupt(f"its sealed recipe makes {found.size} bytes, expected {blob.size}")
+        except Corrupt as error:
+            self.lose_sealed(blob.sha256, error.text)
+            raise
+        with self._rows_lock:
+            self._recipes[blob.sha256] = version, found
+            self._recipes.move_to_end(blob.sha256)
+            if len(self._recipes) > RECIPES_CACHED:
+                self._recipes.popitem(last=False)
         return found
 
     def read(self, sha256: Sha256, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """The bytes [start, stop) in steps: for readers inside the hub; `runs` is for sending files."""
         blob = self.blob(sha256)
-        return read_runs(self.runs(blob, start, blob.size if stop is None else min(stop, blob.size)))
+        return read_pieces(self.runs(blob, start, blob.size if stop is None else min(stop, blob.size)))
 
     # --- damage ---
 
@@ -233,7 +404,10 @@ class Store:
         self.forget(sha256)
 
     def flag_xorb(self, name: XetHash, why: str) -> None:
-        """Marks a xorb damaged, and every blob that is built on it; clients are asked to send it again."""
+        """Marks a xorb damaged, and every blob that stands on it; clients are asked to send it again.
+
+        A blob that is sealed does not: it loses its raw copy.
+        """
         built = (
             select(tables.blob.c.sha256)
             .join_from(tables.blob, tables.blob_xorb, tables.blob_xorb.c.sha256 == tables.blob.c.sha256)
@@ -242,19 +416,73 @@ class Store:
         with self.db.write() as connection:
             connection.execute(
                 update(tables.xorb)
-                .where(tables.xorb.c.hash == name, tables.xorb.c.state == "here")
+                .where(tables.xorb.c.hash == name, tables.xorb.c.state.in_(("here", "virtual")))
                 .values(state="damaged")
             )
             blobs = connection.execute(built).scalars().all()
         self._forget_xorb(name)
         for sha256 in blobs:
-            self.flag(Sha256(sha256), why, xorb=name)
+            self.lose_raw(Sha256(sha256), why, xorb=name)
+
+    def lose_raw(self, sha256: Sha256, why: str, xorb: XetHash | None = None) -> None:
+        """The raw bytes of a blob are not whole: a sealed one does without them from now on, any other is damaged."""
+        with self.db.write() as connection:
+            sealed = connection.execute(
+                update(tables.blob)
+                .where(tables.blob.c.sha256 == sha256, tables.blob.c.sealed.is_not(None))
+                .values(raw="leaving")
+            ).rowcount
+        self.forget(sha256)
+        if sealed:
+            log.warning("raw copy lost; the sealed one serves", sha256=sha256, why=why)
+        else:
+            self.flag(sha256, why, xorb)
+
+    def lose_sealed(self, sha256: Sha256, why: str) -> None:
+        """The sealed copy of a blob is not whole: one with its raw bytes here does without it, any other is damaged."""
+        with self.db.write() as connection:
+            raw = connection.execute(
+                update(tables.blob)
+                .where(tables.blob.c.sha256 == sha256, tables.blob.c.raw == "here", tables.blob.c.sealed.is_not(None))
+                .values(**UNSEALED)
+            ).rowcount
+            if raw:
+                connection.execute(delete(tables.blob_tensor).where(tables.blob_tensor.c.sha256 == sha256))
+            built = select(tables.blob_xorb.c.xorb).where(tables.blob_xorb.c.sha256 == sha256)
+            xorbs = connection.execute(
+                select(tables.xorb.c.hash).where(tables.xorb.c.hash.in_(built), tables.xorb.c.state == "virtual")
+            ).scalars()
+            virtual = [] if raw else [XetHash(name) for name in xorbs]
+        self.forget(sha256)
+        if raw:
+            log.warning("sealed copy lost; the raw one serves", sha256=sha256, why=why)
+            return
+        self.flag(sha256, why)
+        for name in virtual:
+            self.flag_xorb(name, why)
+
+    def flag_tensor(self, key: bytes, why: str) -> list[str]:
+        """Marks a stored tensor damaged, and every file that needs it, be it as the parent of its own tensors.
+
+        The names of those files; one whose raw bytes are here does without its sealed copy.
+        """
+        with self.db.write() as connection:
+            connection.execute(
+                update(tables.tensor)
+                .where(tables.tensor.c.key == key, tables.tensor.c.state == "whole")
+                .values(state="damaged")
+            )
+            blobs = list(connection.execute(files_on(key)).scalars())
+        self.tensors.forget(key)
+        for sha256 in blobs:
+            self.lose_sealed(Sha256(sha256), f"tensor {key.hex()}: {why}")
+        return blobs
 
     def flag_object(self, path: Path, why: str) -> None:
         """Marks what lies in this file of the store damaged."""
         kind, *parts = path.relative_to(self.objects.root).parts
         if kind == "blobs":
-            self.flag(Sha256("".join(parts)), why)
+            self.lose_raw(Sha256("".join(parts)), why)
         else:
             self.flag_xorb(XetHash("".join(parts)), why)
 
@@ -263,6 +491,9 @@ class Store:
         with self.db.write() as connection:
             connection.execute(update(tables.blob).where(tables.blob.c.sha256 == sha256).values(state="whole"))
         self.forget(sha256)
+
+    def forget_xorb(self, name: str) -> None:
+        self._forget_xorb(name)
 
     def when_a_xorb_is_damaged(self, forget: Callable[[str], None]) -> None:
         """`forget(name)` is called whenever a xorb was found damaged, here or by another process."""
@@ -285,7 +516,35 @@ class Store:
     def forget(self, sha256: str) -> None:
         with self._rows_lock:
             self._rows.pop(sha256, None)
+            self._recipes.pop(sha256, None)
             self._forgotten += 1
+
+
+def files_on(key: bytes) -> Select[Any]:
+    """The names of the sealed files that need a tensor: their own, or what one of their own stands on."""
+    standing = select(tables.tensor.c.id).where(tables.tensor.c.key == key).cte("standing", recursive=True)
+    child = tables.tensor_parent.alias()
+    standing = standing.union(select(child.c.tensor).join(standing, child.c.parent == standing.c.id))
+    return (
+        select(tables.blob_tensor.c.sha256)
+        .where(tables.blob_tensor.c.tensor.in_(select(standing.c.id)))
+        .distinct()
+        .order_by(tables.blob_tensor.c.sha256)
+    )
+
+
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces that are worth sending: a file's header comes with its first tensor, or neither does."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= GATHER_BYTES:
+            yield held[0] if len(held) == 1 else b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
 
 
 def _as_blob(row: Row[Any]) -> Blob:
@@ -296,7 +555,15 @@ def _as_blob(row: Row[Any]) -> Blob:
         except Corrupt as error:
             log.error("recipe damaged", sha256=row.sha256, why=error.text)
             damaged = True
-    return Blob(Sha256(row.sha256), row.size, terms, XetHash(row.xet_hash or row.sha256), damaged)
+    return Blob(
+        Sha256(row.sha256),
+        row.size,
+        terms,
+        XetHash(row.xet_hash or row.sha256),
+        damaged,
+        bool(row.is_sealed),
+        row.raw == "here",
+    )
 
 
 def _damaged(blob: Blob) -> Corrupt:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, literal, select, true
 
 from headwater.ground.errors import EntryMissing, HeadwaterError
 from headwater.ground.names import Sha256
 from headwater.store import hashes, tables
-from headwater.store.blobs import Store
+from headwater.store.blobs import Blob, Store
+from headwater.store.encoded import Damaged
 from headwater.store.hashes import XetHash
-from headwater.store.objects import FileRun, read_runs, xorb_key
+from headwater.store.objects import FileRun, read_pieces, read_runs, xorb_key
 from headwater.store.xets import Xets
 from headwater.store.xorb import XorbIndex
 
@@ -26,11 +28,12 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong: `what` it is, its `name`, and `text` for a person."""
+    """Something that is wrong: `what` it is, its `name`, `text` for a person; the `files` that stand on a tensor."""
 
     what: str
     name: str
     text: str
+    files: tuple[str, ...] = ()
 
 
 def check(
@@ -39,6 +42,9 @@ def check(
     """All findings. `read_percent` of the objects are read and hashed as well; `progress(n)` after each object."""
     for name in _names(store, tables.xorb.c.hash, tables.xorb.c.state == "here"):
         yield from _xorb(store, xets, XetHash(name), read=chance.random() * 100 < read_percent)
+        progress(1)
+    for key in _names(store, tables.tensor.c.key, tables.tensor.c.state == "whole", first=b""):
+        yield from _tensor(store, key)
         progress(1)
     for name in _names(store, tables.blob.c.sha256, tables.blob.c.sha256.is_not(None)):
         yield from _blob(store, Sha256(name), read=chance.random() * 100 < read_percent)
@@ -49,18 +55,20 @@ def count(store: Store) -> int:
     with store.db.read() as connection:
         return sum(
             connection.execute(select(func.count()).select_from(table).where(where)).scalar_one()
-            for table, where in ((tables.blob, true()), (tables.xorb, tables.xorb.c.state == "here"))
+            for table, where in (
+                (tables.blob, true()),
+                (tables.xorb, tables.xorb.c.state == "here"),
+                (tables.tensor, tables.tensor.c.state == "whole"),
+            )
         )
 
 
-def _names(store: Store, column: object, where: object) -> Iterator[str]:
-    after = ""
+def _names(store: Store, column: ColumnElement[Any], where: ColumnElement[bool], first: Any = "") -> Iterator[Any]:
+    after = first
     while True:
         with store.db.read() as connection:
             page = (
-                connection.execute(
-                    select(column).where(where, column > after).order_by(column).limit(BATCH)  # type: ignore[operator,call-overload]
-                )
+                connection.execute(select(column).where(where, column > after).order_by(column).limit(BATCH))
                 .scalars()
                 .all()
             )
@@ -80,6 +88,22 @@ def _xorb(store: Store, xets: Xets, name: XetHash, *, read: bool) -> Iterator[Fi
     if wrong is not None and _is_there(store, tables.xorb.c.hash == name, tables.xorb.c.state == "here"):
         store.flag_xorb(name, wrong)
         yield Finding("xorb", name, wrong)
+
+
+def _tensor(store: Store, key: bytes) -> Iterator[Finding]:
+    """Whether its entry is there and says what its row says. Its bytes are read as those of the files that have it."""
+    store.tensors.forget(key)  # another process may have stored it anew
+    try:
+        index = store.tensors.index(key)
+        missing = [parent.hex() for parent in index.parents if store.tensors.find(parent) is None]
+        wrong = f"its parent {missing[0]} is gone" if missing else None
+    except FileNotFoundError:
+        wrong = "its pack is gone"
+    except Damaged as error:
+        wrong = error.why
+    if wrong is not None and _is_there(store, tables.tensor.c.key == key, tables.tensor.c.state == "whole"):
+        files = store.flag_tensor(key, wrong)
+        yield Finding("tensor", key.hex(), f"{wrong}; {len(files)} files stand on it", tuple(files))
 
 
 def _is_there(store: Store, *where: ColumnElement[bool]) -> bool:
@@ -110,22 +134,37 @@ def _blob(store: Store, sha256: Sha256, *, read: bool) -> Iterator[Finding]:
         blob = store.blob(sha256)
         # One that was found damaged is read whatever the percentage: its bytes may have come back.
         whole = replace(blob, damaged=False)
-        digest, size = hashlib.sha256(), 0
         runs = store.runs(whole, 0, whole.size)  # asks for size and presence, even if nothing is read
-        for data in read_runs(runs) if read or blob.damaged else ():
-            digest.update(data)
-            size += len(data)
+        wrong = _hashes_to(whole, read_pieces(runs)) if read or blob.damaged else None
+        if wrong is None and blob.sealed and blob.raw_here and read:
+            yield from _sealed_copy(store, blob)
     except EntryMissing:
         return  # swept meanwhile
     except HeadwaterError as error:
         if _is_there(store, tables.blob.c.sha256 == sha256):
             yield Finding("blob", sha256, error.text)
         return
-    if not read and not blob.damaged:
-        return
-    if digest.hexdigest() != sha256 or size != blob.size:
-        wrong = f"its {size} bytes hash to {digest.hexdigest()}, expected {blob.size} bytes"
-        store.flag(sha256, wrong)
+    if wrong is not None:
+        store.lose_raw(sha256, wrong) if blob.raw_here else store.lose_sealed(sha256, wrong)
         yield Finding("blob", sha256, wrong)
     elif blob.damaged:
         store.mend(sha256)
+
+
+def _sealed_copy(store: Store, blob: Blob) -> Iterator[Finding]:
+    """The other copy of a file whose raw bytes are here."""
+    wrong = _hashes_to(blob, store.sealed_bytes(blob))
+    if wrong is not None:
+        store.lose_sealed(blob.sha256, wrong)
+        yield Finding("blob", blob.sha256, f"the sealed copy: {wrong}")
+
+
+def _hashes_to(blob: Blob, pieces: Iterable[bytes]) -> str | None:
+    """What is wrong with the bytes of a blob."""
+    digest, size = hashlib.sha256(), 0
+    for data in pieces:
+        digest.update(data)
+        size += len(data)
+    if digest.hexdigest() == blob.sha256 and size == blob.size:
+        return None
+    return f"its {size} bytes hash to {digest.hexdigest()}, expected {blob.size} bytes"

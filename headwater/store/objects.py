@@ -12,7 +12,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from headwater.ground.errors import Corrupt, HeadwaterError, Unavailable
 from headwater.ground.faults import checkpoint
 
 KINDS = ("blobs", "xorbs")
+PACKS = "packs"  # encoded tensors, `packs.py`
 READ_STEP = 1 << 20
 WRITE_BACK_STEP = 256 << 20  # flushed while writing, so that the last fsync of a large upload does not stall
 
@@ -36,6 +37,24 @@ class FileRun:
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """`size` bytes that are made while they are read: of a sealed file. Iterating again makes them again."""
+
+    size: int
+    make: Callable[[], Iterator[bytes]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.make()
+
+    def __len__(self) -> int:
+        return self.size
+
+
+Piece = FileRun | Made
+"""A part of a blob: where it lies, or how it is made."""
 
 
 def meaning(error: OSError, doing: str) -> HeadwaterError:
@@ -145,6 +164,7 @@ class LocalObjects:
                     (folder / name).mkdir()
             # An object is synced into its folder: the folder must not be what a power cut takes away.
             sync_folder(folder)
+        (self.root / PACKS).mkdir(exist_ok=True)
         sync_folder(self.root)
         sync_folder(self.root.parent)
 
@@ -199,6 +219,15 @@ def xorb_key(xorb: str) -> str:
 def name_of(path: Path) -> str:
     """The hash by which an object is named, of its file."""
     return f"{path.parent.name}{path.name}"
+
+
+def read_pieces(pieces: Sequence[Piece], step: int = READ_STEP) -> Iterator[bytes]:
+    """The bytes of pieces, in order. Corrupt as `read_runs` and whoever makes them say."""
+    for piece in pieces:
+        if isinstance(piece, FileRun):
+            yield from read_runs([piece], step)
+        else:
+            yield from piece
 
 
 def read_runs(runs: list[FileRun], step: int = READ_STEP) -> Iterator[bytes]:

@@ -1,5 +1,8 @@
 """Mark and sweep, online: bytes that nobody holds go after a grace period; what is doubtful stays.
 
+Blobs go first, then xorbs, then the tensors that no file uses and no other tensor stands on, then packs: an empty one
+is deleted, one that is half empty is written anew.
+
 Who holds what is known above the store, which hands in candidates; the database itself refuses to delete the row of a
 blob that is held after all. Landing and deleting an object exclude each other, so an upload of the same bytes
 meanwhile either keeps the object or writes it anew.
@@ -11,15 +14,21 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, select
 from sqlalchemy.exc import IntegrityError
 
+from headwater.ground.errors import Unavailable
+from headwater.ground.faults import checkpoint
 from headwater.ground.names import Sha256
 from headwater.store import tables
 from headwater.store.blobs import Store
 from headwater.store.hashes import XetHash
 from headwater.store.objects import blob_key, xorb_key
+from headwater.store.writing import Writing
 from headwater.store.xets import Xets
+
+LIVE_SHARE_MIN = 0.5  # of a pack: below it the space is worth copying the rest
+PAGE = 500
 
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -29,6 +38,8 @@ class Swept:
     blobs: int = 0
     xorbs: int = 0
     objects: int = 0
+    tensors: int = 0
+    packs: int = 0
     freed_bytes: int = 0
 
 
@@ -44,11 +55,19 @@ def blobs(store: Store, unheld: Iterable[Sha256], before_ms: int) -> Swept:
                     ).first()
                     if row is None or row.created_ms >= before_ms:
                         continue
+                    virtual = _made_xorbs(connection, sha256)
+                    if _are_needed(connection, sha256, virtual):
+                        continue  # other files are made out of this one's bytes until they are sealed themselves
+                    connection.execute(delete(tables.dedup).where(tables.dedup.c.xorb.in_(virtual)))
+                    connection.execute(tables.xorb.update().where(tables.xorb.c.hash.in_(virtual)).values(state="gone"))
                     connection.execute(delete(tables.blob_xorb).where(tables.blob_xorb.c.sha256 == sha256))
+                    connection.execute(delete(tables.blob_tensor).where(tables.blob_tensor.c.sha256 == sha256))
                     connection.execute(delete(tables.blob).where(tables.blob.c.sha256 == sha256))
             except IntegrityError:
                 continue  # held since the candidates were listed
             store.forget(sha256)
+            for name in virtual:
+                store.forget_xorb(name)
             if row.recipe is None:
                 freed += store.objects.size(blob_key(sha256)) or 0
                 store.objects.delete(blob_key(sha256))
@@ -56,12 +75,134 @@ def blobs(store: Store, unheld: Iterable[Sha256], before_ms: int) -> Swept:
     return Swept(blobs=count, freed_bytes=freed)
 
 
+def _made_xorbs(connection: Connection, sha256: Sha256) -> list[str]:
+    """The virtual xorbs of a file: their bytes are made from it."""
+    asked = (
+        select(tables.xorb.c.hash)
+        .join(tables.blob_xorb, tables.blob_xorb.c.xorb == tables.xorb.c.hash)
+        .where(tables.blob_xorb.c.sha256 == sha256, tables.xorb.c.state == "virtual")
+    )
+    return list(connection.execute(asked).scalars())
+
+
+def _are_needed(connection: Connection, sha256: Sha256, xorbs: list[str]) -> bool:
+    """Whether another file has its raw bytes in these xorbs."""
+    asked = (
+        select(tables.blob_xorb.c.xorb)
+        .join(tables.blob, tables.blob.c.sha256 == tables.blob_xorb.c.sha256)
+        .where(tables.blob_xorb.c.xorb.in_(xorbs), tables.blob.c.sha256 != sha256, tables.blob.c.raw == "here")
+        .limit(1)
+    )
+    return connection.execute(asked).first() is not None
+
+
+def tensors(store: Store) -> Swept:
+    """Tensors that no file uses and that no other tensor stands on; then what those stood on, and so on.
+
+    One that is found again while a file is being sealed makes that sealing fail, and it is tried again.
+    """
+    count = 0
+    unused = (
+        select(tables.tensor.c.id)
+        .where(
+            ~exists().where(tables.blob_tensor.c.tensor == tables.tensor.c.id),
+            ~exists().where(tables.tensor_parent.c.parent == tables.tensor.c.id),
+        )
+        .limit(PAGE)
+    )
+    while True:
+        with store.db.write() as connection:
+            ids = list(connection.execute(unused).scalars())
+            connection.execute(delete(tables.tensor_parent).where(tables.tensor_parent.c.tensor.in_(ids)))
+            connection.execute(delete(tables.tensor).where(tables.tensor.c.id.in_(ids)))
+        checkpoint("sweep.tensors")
+        count += len(ids)
+        if not ids:
+            break
+    if count:
+        store.tensors.forget()
+    return Swept(tensors=count)
+
+
+def packs(store: Store, *, shred: frozenset[int] = frozenset()) -> Swept:
+    """Packs without a live entry go; those that are half empty, and those to `shred`, are written anew first.
+
+    Nothing happens while somebody else writes packs. Readers that were told of the old place look again.
+    """
+    count = freed = 0
+    try:
+        with store.packs.alone():
+            for number in _numbers(store):
+                size, live = _filled(store, number)
+                if not size:
+                    continue  # it was just begun
+                if live and live >= size * LIVE_SHARE_MIN and number not in shred:
+                    continue
+                if live:
+                    _move(store, number, shred | {number})
+                with store.db.write() as connection:
+                    connection.execute(delete(tables.pack).where(tables.pack.c.id == number))
+                checkpoint("sweep.packs")
+                freed += max(size - live, 0)
+                if number in shred:
+                    store.packs.shred(number)
+                count += 1
+            with store.db.read() as connection:
+                named = set(connection.execute(select(tables.pack.c.id)).scalars())
+            for number in store.packs.ids():
+                if number not in named:  # emptied just now, or before a crash
+                    store.packs.delete(number)
+    except Unavailable:
+        return Swept()
+    return Swept(packs=count, freed_bytes=freed)
+
+
+def _numbers(store: Store) -> list[int]:
+    with store.db.read() as connection:
+        return list(connection.execute(select(tables.pack.c.id).order_by(tables.pack.c.id)).scalars())
+
+
+def _filled(store: Store, number: int) -> tuple[int, int]:
+    """The size of a pack, and how many bytes of it are of entries that are named."""
+    live = select(func.coalesce(func.sum(tables.tensor.c.length), 0)).where(tables.tensor.c.pack == number)
+    with store.db.read() as connection:
+        size = connection.execute(select(tables.pack.c.size_bytes).where(tables.pack.c.id == number)).scalar()
+        return size or 0, int(connection.execute(live).scalar_one())
+
+
+def _move(store: Store, number: int, never: frozenset[int]) -> None:
+    """Copies the live entries of a pack to others, none of `never`: on the disk first, then they are named at once."""
+    asked = select(tables.tensor).where(tables.tensor.c.pack == number).order_by(tables.tensor.c.start)
+    with store.db.read() as connection:
+        rows = connection.execute(asked).all()
+    writing = Writing(store, never)
+    try:
+        moved = []
+        for row in rows:
+            pack = writing.pack()
+            start = pack.copy(store.packs, number, row.start, row.start + row.length)
+            moved.append((row.id, pack.number, start))
+        writing.flush()
+        checkpoint("sweep.moved")
+        with store.db.write() as connection:
+            writing.record(connection)
+            for tensor, pack_number, start in moved:
+                placed = tables.tensor.update().where(tables.tensor.c.id == tensor)
+                connection.execute(placed.values(pack=pack_number, start=start))
+    except BaseException:
+        writing.back()
+        raise
+    finally:
+        writing.close()
+    store.tensors.forget()
+
+
 def unnamed(store: Store, before_ms: int) -> Swept:
     """Objects written before `before_ms` that no row names: what a crash left between an object and its row.
 
     For the process that owns the data folder alone. Walks all objects.
     """
-    whole = (tables.blob.c.sha256, tables.blob.c.recipe.is_(None))
+    whole = (tables.blob.c.sha256, and_(tables.blob.c.recipe.is_(None), tables.blob.c.raw != "gone"))
     here = (tables.xorb.c.hash, tables.xorb.c.state != "gone")
     count, freed = 0, 0
     for kind, (name, named) in (("blobs", whole), ("xorbs", here)):

@@ -21,9 +21,9 @@ from sqlalchemy.dialects.sqlite import insert
 from headwater.ground.errors import Corrupt, DigestMismatch, Invalid
 from headwater.ground.names import Sha256
 from headwater.store import hashes, objects, recipe, shard, tables
-from headwater.store.blobs import Blob, Store
+from headwater.store.blobs import UNSEALED, Blob, Store
 from headwater.store.hashes import XetHash
-from headwater.store.objects import FileRun, Unreadable, blob_key, read_runs, xorb_key
+from headwater.store.objects import Piece, Unreadable, blob_key, read_pieces, xorb_key
 from headwater.store.recipe import Term
 from headwater.store.xorb import (
     CHUNK_RAW_BYTES_MAX,
@@ -41,6 +41,7 @@ INDEXES_CACHED = 128  # at most 36 bytes for each of 8192 chunks: 38 MiB if all 
 DEDUP_MODULUS = 1024  # a chunk whose hash is 0 modulo this may be asked for by clients (xet-core)
 DEDUP_XORBS_MAX = 256  # in one answer: 16 GiB of siblings, about 10 MB
 LENGTH_BYTES = 4  # of a chunk's length in the row of its xorb
+READABLE = ("here", "virtual")  # states of a xorb: its bytes lie in its object, or sealed files that it made have them
 PSEUDO_SALT = b"headwater pseudo-xorb 1:"
 
 SourceKind = Literal["xorb", "piece"]
@@ -137,7 +138,7 @@ class Xets:
         return new
 
     def index(self, name: XetHash) -> XorbIndex | None:
-        """What is known of a xorb whose bytes are here."""
+        """What is known of a xorb whose bytes are here, or can be made."""
         with self._lock:
             known = self._indexes.get(name)
             if known is not None:
@@ -146,7 +147,7 @@ class Xets:
             age = self._forgotten
         with self.store.db.read() as connection:
             row = connection.execute(
-                select(tables.xorb).where(tables.xorb.c.hash == name, tables.xorb.c.state == "here")
+                select(tables.xorb).where(tables.xorb.c.hash == name, tables.xorb.c.state.in_(READABLE))
             ).first()
         count, rest = divmod(len(row.lengths), LENGTH_BYTES) if row is not None else (0, 0)
         if row is None or rest or len(row.hashes) != count * hashes.HASH_BYTES:
@@ -213,18 +214,23 @@ class Xets:
 
     def _verify(self, sha256: Sha256, terms: list[Term], progress: Callable[[int], None]) -> None:
         digest, seen = hashlib.sha256(), 0
+        pieces: list[tuple[XetHash, Piece]] = []
         for term in terms:
-            size = self.store.objects.size(xorb_key(term.xorb))
-            if size is None or size < term.raw_stop:
-                raise self._lost(term.xorb, f"has {size} bytes on the disk, expected {term.raw_stop} or more")
-        runs = [FileRun(self.store.objects.path(xorb_key(term.xorb)), term.raw_start, term.raw_stop) for term in terms]
-        try:
-            for data in read_runs(runs):
-                digest.update(data)
-                seen += len(data)
-                progress(seen)
-        except Unreadable as error:
-            raise self._lost(XetHash(objects.name_of(error.path)), error.why) from error
+            try:
+                found = self.store.xorb_pieces(term.xorb, term.raw_start, term.raw_stop)
+            except Corrupt as error:
+                raise self._lost(term.xorb, error.text) from error
+            pieces += [(term.xorb, piece) for piece in found]
+        for name, piece in pieces:
+            try:
+                for data in read_pieces([piece]):
+                    digest.update(data)
+                    seen += len(data)
+                    progress(seen)
+            except Unreadable as error:
+                raise self._lost(XetHash(objects.name_of(error.path)), error.why) from error
+            except Corrupt as error:
+                raise self._lost(name, error.text) from error
         if digest.hexdigest() != sha256:
             raise DigestMismatch("sha256", sha256, digest.hexdigest())
 
@@ -243,19 +249,20 @@ class Xets:
         keeps = present is not None and not present.damaged
         told: dict[str, object] = {"created_ms": now}
         if not keeps:
-            told |= {"recipe": recipe.encode(terms), "xet_hash": file.hash, "state": "whole"}
+            told |= {"recipe": recipe.encode(terms), "xet_hash": file.hash, "state": "whole", **UNSEALED}
         row = insert(tables.blob).values(sha256=sha256, size=recipe.size(terms), **told)
         chunks = list(self._eligible(terms[0], names)) if terms else []
         # The soft kind: nothing is acknowledged before somebody holds the blob, durably.
         with self.store.db.write_soft() as connection:
             for name in names:
                 # In the transaction that builds on it: a sweep comes before and is seen here, or after and sees this.
-                here = tables.xorb.update().where(tables.xorb.c.hash == name, tables.xorb.c.state == "here")
+                here = tables.xorb.update().where(tables.xorb.c.hash == name, tables.xorb.c.state.in_(READABLE))
                 if connection.execute(here.values(offered_ms=now)).rowcount == 0:
                     raise shard.missing(name)
             connection.execute(row.on_conflict_do_update(index_elements=["sha256"], set_=told))
             if not keeps:
-                connection.execute(tables.blob_xorb.delete().where(tables.blob_xorb.c.sha256 == sha256))
+                for named in (tables.blob_xorb, tables.blob_tensor):
+                    connection.execute(named.delete().where(named.c.sha256 == sha256))
                 for name in names:
                     connection.execute(insert(tables.blob_xorb).values(sha256=sha256, xorb=name))
             if chunks:
@@ -309,18 +316,28 @@ class Xets:
         Only those that are asked for: a file of 500 GB has 7,500, and clients ask for a part of it at a time.
         """
         at = 0
-        for term in blob.terms or ():
+        terms = blob.terms if blob.raw_here else self._still(blob.terms, start, stop)
+        for term in terms or ():
             if at < stop and at + term.size > start:
                 low, high = max(start, at) - at, min(stop, at + term.size) - at
                 yield Source("xorb", term.xorb), term.xorb, term.raw_start + low, term.raw_start + high
             at += term.size
-        if blob.terms is not None:
+        if terms is not None:
             return
         stop = min(stop, blob.size)
         for number in range(start // PIECE_BYTES, -(-stop // PIECE_BYTES)):
             at = number * PIECE_BYTES
             name = hashes.to_text(hashlib.sha256(PSEUDO_SALT + f"{blob.sha256}:{number}".encode()).digest())
             yield Source("piece", blob.sha256, number), name, max(start - at, 0), min(stop - at, PIECE_BYTES)
+
+    def _still(self, terms: tuple[Term, ...] | None, start: int, stop: int) -> tuple[Term, ...] | None:
+        """The terms of a sealed file, if all that hold its bytes [start, stop) can still be shown; else it has none."""
+        at = 0
+        for term in terms or ():
+            if at < stop and at + term.size > start and self.index(term.xorb) is None:
+                return None
+            at += term.size
+        return terms
 
     def lengths(self, source: Source) -> Lengths:
         """Lengths of a source's chunks. Corrupt when a xorb that a blob names is gone."""
@@ -338,11 +355,11 @@ class Xets:
     def fetch(self, source: Source, start: int, stop: int) -> Iterator[bytes]:
         """The bytes [start, stop) of a source in Xet's container, its chunks uncompressed."""
         lengths = self.lengths(source)
-        return serialise(lengths, lambda low, high: read_runs(self._runs(source, low, high)), start, stop)
+        return serialise(lengths, lambda low, high: read_pieces(self._runs(source, low, high)), start, stop)
 
-    def _runs(self, source: Source, start: int, stop: int) -> list[FileRun]:
+    def _runs(self, source: Source, start: int, stop: int) -> list[Piece]:
         if source.kind == "xorb":
-            return [FileRun(self.store.objects.path(xorb_key(source.name)), start, stop)]
+            return self.store.xorb_pieces(XetHash(source.name), start, stop)
         base = source.number * PIECE_BYTES
         return self.store.runs(self.store.blob(Sha256(source.name)), base + start, base + stop)
 

@@ -17,7 +17,7 @@ from headwater.ground.log import log
 from headwater.ground.settings import Settings
 from headwater.repos import Repos
 from headwater.repos.tables import repo
-from headwater.store import Store, Uploads, Xets, sweep
+from headwater.store import Store, Uploads, Xets, evict, sweep
 from headwater.store.sweep import Swept
 
 COLLECT_EVERY_S = 3600
@@ -33,6 +33,10 @@ class Collected:
     xorbs: int
     unnamed: int
     freed_bytes: int
+    tensors: int = 0
+    packs: int = 0
+    raw_copies: int = 0
+    """Of sealed files, which do without them."""
 
 
 class Upkeep:
@@ -45,6 +49,8 @@ class Upkeep:
 
     def collect(self) -> Collected:
         """Abandoned uploads, then blobs nobody holds, then xorbs of no blob that no client remembers (T23).
+
+        Then tensors that nothing stands on, raw copies of sealed files, and packs that are half empty.
 
         Once a day also objects that no row names. Only in the process that owns the data folder.
         """
@@ -71,10 +77,27 @@ class Upkeep:
         if self._looked_s is None or self._clock.tick_s() - self._looked_s > LOOK_EVERY_S:
             left = sweep.unnamed(self._store, grace_ms)
             self._looked_s = self._clock.tick_s()
-        found = Collected(released, uploads, blobs, xorbs, left.objects, freed + left.freed_bytes)
+        tensors = sweep.tensors(self._store)
+        packs = sweep.packs(self._store)
+        raw = self._evict(now_ms, keep_ms)
+        freed += left.freed_bytes + packs.freed_bytes + raw.freed_bytes
+        found = Collected(
+            released, uploads, blobs, xorbs, left.objects, freed, tensors.tensors, packs.packs, raw.gone
+        )  # fmt: skip
         if any(asdict(found).values()):
             log.info("collected", **asdict(found))
         return found
+
+    def _evict(self, now_ms: int, keep_ms: int) -> evict.Evicted:
+        """Also when sealing is off: what was sealed before is proven, and goes on as it is."""
+        return evict.evict(
+            self._store,
+            self._xets,
+            now_ms - self._settings.seal_grace_s * 1000,
+            keep_ms,
+            self._settings.raw_cache_bytes,
+            self._store.take_heat(),
+        )
 
     def collect_and_schedule(self) -> None:
         self.collect()

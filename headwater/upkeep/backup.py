@@ -23,8 +23,8 @@ from headwater.ground.errors import Conflict, Corrupt, Invalid
 from headwater.ground.events import event
 from headwater.repos.git import place_of
 from headwater.repos.tables import intent, repo
-from headwater.store.objects import blob_key, sync_folder, xorb_key
-from headwater.store.tables import blob, xorb
+from headwater.store.objects import PACKS, blob_key, sync_folder, xorb_key
+from headwater.store.tables import blob, pack, xorb
 
 FORMAT = 1
 MANIFEST = "backup.json"
@@ -108,11 +108,14 @@ def _copy_named(db: Database, data: Path, target: Path, progress: Callable[[int,
 def _keys(db: Database) -> Iterator[str]:
     with db.read() as connection:
         for name in connection.execute(
-            select(blob.c.sha256).where(blob.c.recipe.is_(None), blob.c.state == "whole")
+            select(blob.c.sha256).where(blob.c.recipe.is_(None), blob.c.state == "whole", blob.c.raw == "here")
         ).scalars():
             yield blob_key(name)
         for name in connection.execute(select(xorb.c.hash).where(xorb.c.state == "here")).scalars():
             yield xorb_key(name)
+        # A pack is copied whole, and again when it has grown; what lies behind its last named entry harms nobody.
+        for number in connection.execute(select(pack.c.id).where(pack.c.size_bytes > 0)).scalars():
+            yield f"{PACKS}/{number:08x}"
 
 
 def refs_of_events(db: Database) -> dict[int, dict[str, str]]:

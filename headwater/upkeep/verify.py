@@ -16,11 +16,12 @@ from headwater.store import Store, Xets, check
 from headwater.store.tables import blob_xorb
 
 REPOS_NAMED_MAX = 20
+FILES_ASKED_MAX = 10_000  # of those that stand on a damaged tensor: below SQLite's limit of variables
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`what`: database, repo, blob or xorb. `repos` are those that would not come back whole."""
+    """`what`: database, repo, blob, xorb or tensor. `repos` are those that would not come back whole."""
 
     what: str
     name: str
@@ -95,6 +96,8 @@ def _touched(db: Database, finding: check.Finding) -> tuple[str, ...]:
     )
     if finding.what == "xorb":
         query = query.join(blob_xorb, blob_xorb.c.sha256 == hold.c.sha256).where(blob_xorb.c.xorb == finding.name)
+    elif finding.what == "tensor":
+        query = query.where(hold.c.sha256.in_(finding.files[:FILES_ASKED_MAX]))
     else:
         query = query.where(hold.c.sha256 == finding.name)
     with db.read() as connection:

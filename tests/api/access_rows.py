@@ -17,9 +17,10 @@ from xet_files import XetFile, shard_of, xet_file
 
 from headwater.front.router import Route
 
-Needs = Literal["open", "anybody", "signed-in", "see", "write", "admin", "create", "writes", "session"]
+Needs = Literal["open", "anybody", "signed-in", "see", "write", "admin", "create", "writes", "session", "hub"]
 """open: credentials are not even read. anybody: but no wrong credential. see, write, admin: that right in the repo.
 create: a repo in its namespace. writes: to see the repo, by a token that may write. session: to see it, in a browser.
+hub: to be an administrator of the hub.
 """
 
 XET: XetFile = xet_file(noise("in every repo, by Xet", 70_000))
@@ -182,6 +183,9 @@ ROWS: dict[str, Row] = {
     "GET API/tree/{rev}": Row("see", path=MAIN, query="recursive=true&expand=true"),
     "GET API/tree/{rev}/{path*}": Row("see", path={"rev": "main", "path": "folder"}),
     "POST API/paths-info/{rev}": Row("see", path=MAIN, json={"paths": ["m.bin", "folder"], "expand": True}),
+    "GET API/storage": Row("see"),
+    "GET API/storage/{rev}": Row("see", path=MAIN),
+    "GET /api/settings/store": Row("hub"),
     "GET API/safetensors-metadata/{path*}": Row("see", path={"path": "m.safetensors"}),
     "GET /api/models-tags-by-type": Row("anybody"),
     "GET /api/datasets-tags-by-type": Row("anybody"),
@@ -261,6 +265,11 @@ ROWS: dict[str, Row] = {
     "GET REPO/info/refs": Row("see", query="service=git-upload-pack", headers={"git-protocol": "version=2"}),
     "POST REPO/git-upload-pack": Row("see", body=GIT_FLUSH, headers={"git-protocol": "version=2"}),
     "POST REPO/git-receive-pack": Row("write", body=GIT_FLUSH),
+    # --- the Observatory: what is in its snapshots, everybody may see ---
+    "GET /api/observatory": Row("anybody"),
+    "GET /api/observatory/questions/{question}": Row("anybody", path={"question": "downloads-by-country"}),
+    "GET /api/observatory/answers/{question}": Row("anybody", 404, path={"question": "downloads-by-country"}),
+    "GET /api/observatory/claims": Row("anybody"),
     # --- the hub itself ---
     "GET /health/live": Row("open"),
     "GET /health/ready": Row("open"),
@@ -277,6 +286,9 @@ ROWS: dict[str, Row] = {
     "GET REPO/blob/{rev}/{path*}": Row("see", path=FILE),
     "GET REPO/commits/{rev}": Row("see", path=MAIN),
     "GET REPO/commit/{rev}": Row("see", 302, path=MAIN),
+    "GET REPO/storage": Row("see"),
+    "GET REPO/storage/{rev}": Row("see", path=MAIN),
+    "GET /settings/store": Row("hub"),
     "GET /login": Row("anybody", (200, 303)),
     "POST /login": Row("anybody", (401, 429), json={"name": "nobody", "password": "wrong"}),
     "GET /login/link/{secret}": Row("anybody", path={"secret": "s"}),
@@ -291,6 +303,10 @@ ROWS: dict[str, Row] = {
     ),
     "GET /docs": Row("anybody"),
     "GET /docs/{path*}": Row("anybody", 404, path={"path": "no-such-page"}),
+    "GET /observatory": Row("anybody"),
+    "GET /observatory/claims": Row("anybody"),
+    "GET /observatory/questions/{question}": Row("anybody", path={"question": "downloads-by-country"}),
+    "GET /observatory/charts/{look}/{file}": Row("anybody", 404, path={"look": "light-wide", "file": "no-such.svg"}),
     "GET /static/{file}": Row("open", 404, path={"file": "none.css"}),
 }
 

@@ -123,6 +123,7 @@ def test_a_route_that_asks_for_a_right_says_so_in_the_table() -> None:
         "session": 1,
         "write": 2,
         "admin": 3,
+        "hub": 3,
     }
     assert [r.pattern for r in ROUTES if rank[r.needs] > of_row[ROWS[key(r)].needs]] == []
 
@@ -204,6 +205,8 @@ def expected(route: Route, row: Row, asking: Who, target: Target) -> tuple[str, 
         return ("unauthenticated",)
     if route.needs in ("write", "admin") and route.body != "none" and not asking.may_write:
         return ("forbidden",)
+    if row.needs == "hub":
+        return ("in",) if "all" in asking.rights else ("forbidden",)
     if "see" not in held and row.needs != "create":
         return ("absent",)
     return ("in",) if row.needs in held else ("forbidden",)

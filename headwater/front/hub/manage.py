@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headwater.accounts.actor import Actor
-from headwater.front import opening
+from headwater.front import opening, storing
 from headwater.front.answer import Answer, empty, json
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
@@ -14,6 +14,7 @@ from headwater.ground.clock import iso
 from headwater.ground.errors import Conflict, EntryMissing, Forbidden, Invalid
 from headwater.ground.names import RepoId
 from headwater.repos import UNSET, Moved, Repo
+from headwater.upkeep import leaving
 
 LIKES_PAGE = 1000
 
@@ -64,10 +65,23 @@ def _private(asked: dict[str, Any]) -> bool | None:
 
 
 def delete(rooms: Rooms, request: Request) -> Answer:
-    asked = request.json()
-    rooms.repos.registry.delete(request.actor, _new_id(rooms, request.actor, asked))
+    """Says what that frees and what stays for whom; the Hub's clients do not read it."""
+    rid = _new_id(rooms, request.actor, request.json())
+    left = storing.of_leaving(rooms, request, rooms.repos.registry.open(request.actor, rid, "admin"))
+    rooms.repos.registry.delete(request.actor, rid)
     rooms.jobs.wake()
-    return empty()
+    return json(
+        {
+            "files": left.files,
+            "freed": left.freed_bytes,
+            "kept": left.kept_bytes,
+            "keptFor": [{"id": one.full, "type": one.type} for one in left.kept_for],
+            "dependants": left.dependants,
+            "sharedFiles": left.shared_files,
+            "shared": left.shared_bytes,
+            "message": leaving.sentence(left),
+        }
+    )
 
 
 def move(rooms: Rooms, request: Request) -> Answer:

@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from urllib.parse import quote
 
 from headwater.catalog.counts import is_download
+from headwater.catalog.pulls import Visitor, is_weights
 from headwater.front import blobs, body, opening
 from headwater.front.answer import Answer, Piece, json
 from headwater.front.request import Request
@@ -39,7 +40,12 @@ def get(rooms: Rooms, request: Request) -> Answer:
     entry = rooms.repos.tree.entry(found, commit, path)
     if entry.kind == "directory":
         raise EntryMissing(path, commit)
-    count(rooms, request, found, entry)
+    answer = _shown(rooms, request, found, commit, entry)
+    count(rooms, request, found, commit, entry, answer)
+    return answer
+
+
+def _shown(rooms: Rooms, request: Request, found: Repo, commit: CommitId, entry: Entry) -> Answer:
     answer = Answer(headers=_headers(rooms, found, commit, entry))
     if entry.kind in ("symlink", "submodule"):
         # never followed: a link is served as the text it is (T48)
@@ -133,7 +139,18 @@ def _file_info(answer: Answer, rooms: Rooms, found: Repo, commit: CommitId, blob
     return about
 
 
-def count(rooms: Rooms, request: Request, found: Repo, entry: Entry) -> None:
-    """Notes a download by the Hub's rules; in memory, never in the way of the answer."""
+def count(rooms: Rooms, request: Request, found: Repo, commit: CommitId, entry: Entry, answer: Answer) -> None:
+    """Notes a download by the Hub's rules, and a pull; in memory, never in the way of the answer."""
     if is_download(found.rid.type, entry.path, marked=request.headers.get("x-hf-download-counter") == "1"):
         rooms.counts.note(found.id, request.client)
+    pulls = rooms.counts.pulls
+    who = Visitor.of(request.client, request.headers.get("user-agent", ""))
+    weights = is_weights(found.rid.type, entry.path)
+    if entry.sha256 is not None and not weights:
+        pulls.no_weights(entry.sha256)
+    if request.method == "HEAD":
+        pulls.head(found.id, who)
+    elif weights:
+        pulls.weights(found.id, commit, who, blobs.sent_bytes(answer, request, entry.size))
+    else:
+        pulls.file(found.id, who)

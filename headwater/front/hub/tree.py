@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from headwater.catalog.pulls import is_weights
 from headwater.front import opening
 from headwater.front.answer import Answer, json, text
 from headwater.front.request import Request
@@ -58,6 +59,10 @@ def paths_info(rooms: Rooms, request: Request) -> Answer:
 
 def _shown(rooms: Rooms, found: Repo, commit: CommitId, entries: list[Entry], *, expand: bool) -> list[dict[str, Any]]:
     last = rooms.repos.tree.last_commits(found, commit, [entry.path for entry in entries]) if expand else {}
+    for entry in entries:
+        # A client that was told a file's Xet hash here fetches it without naming it again.
+        if entry.sha256 is not None and not is_weights(found.rid.type, entry.path):
+            rooms.counts.pulls.no_weights(entry.sha256)
     return [entry_json(rooms, entry, last.get(entry.path), expand=expand) for entry in entries]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from headwater.accounts.actor import Actor
 from headwater.accounts.tickets import Fields
+from headwater.catalog.pulls import Visitor
 from headwater.front import blobs, body, grants, opening
 from headwater.front.answer import Answer, json
 from headwater.front.request import Request
@@ -207,8 +208,14 @@ def get(rooms: Rooms, request: Request) -> Answer:
     oid = names.sha256(str(fields["oid"]))
     if not rooms.repos.holds.has(int(fields["repo"]), oid):
         raise Forbidden("This download address is no longer good")
-    answer = Answer(headers={"ETag": f'"{oid}"', "Content-Type": "application/octet-stream"})
-    return blobs.answer(rooms, answer, rooms.store.blob(oid), request)
+    blob = rooms.store.blob(oid)
+    shaped = Answer(headers={"ETag": f'"{oid}"', "Content-Type": "application/octet-stream"})
+    answer = blobs.answer(rooms, shaped, blob, request)
+    if request.method == "GET" and rooms.counts.pulls.may_be_weights(oid):
+        # which commit it is for, git-lfs does not say
+        who = Visitor.of(request.client, request.headers.get("user-agent", ""))
+        rooms.counts.pulls.weights(int(fields["repo"]), "", who, blobs.sent_bytes(answer, request, blob.size))
+    return answer
 
 
 def verify(rooms: Rooms, request: Request) -> Answer:

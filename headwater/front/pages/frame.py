@@ -24,7 +24,7 @@ def site(rooms: Rooms, request: Request) -> Site:
     return Site(
         public_url=rooms.settings.base_url,
         base_path=base_path(rooms.settings),
-        viewer=Viewer(request.actor.name, request.csrf),
+        viewer=Viewer(request.actor.name, request.csrf, request.actor.is_admin),
         now_ms=rooms.clock.now_ms(),
         version=__version__,
         here=_here(request),

@@ -30,6 +30,8 @@ class Viewer:
 
     name: str = ""
     csrf: str = ""
+    is_admin: bool = False
+    """Of the hub."""
 
     @property
     def signed_in(self) -> bool:
@@ -373,6 +375,10 @@ def download_path(rid: RepoId, revision: str, path: str) -> str:
 
 def commits_path(rid: RepoId, revision: str) -> str:
     return f"{rid.url_path}/commits/{segment(revision)}"
+
+
+def storage_path(rid: RepoId, revision: str) -> str:
+    return f"{rid.url_path}/storage/{segment(revision)}"
 
 
 def with_query(path: str, pairs: Iterable[tuple[str, str]]) -> str:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
@@ -29,6 +30,7 @@ from headwater.front.pages.present import (
     ListPage,
     NewRepoPage,
     ProfilePage,
+    RepoHead,
     SignInPage,
     Site,
     TokensPage,
@@ -58,9 +60,10 @@ _MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
 }
 
-Nav = Literal["model", "dataset", "space", "docs", ""]
+Nav = Literal["model", "dataset", "space", "docs", "observatory", ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +75,14 @@ class StaticFile:
 
 @cache
 def static_files() -> dict[str, StaticFile]:
-    """By name as it stands in the folder; `url_path` is without base path."""
+    """By path as it stands in the folder (`vendor/` is other people's); `url_path` is without base path."""
+    folder = _HERE / "static"
     made: dict[str, StaticFile] = {}
-    for path in sorted((_HERE / "static").iterdir()):
+    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         body = _compact(path.read_text()).encode() if path.suffix == ".css" else path.read_bytes()
         digest = hashlib.sha256(body).hexdigest()[:_HASH_LETTERS]
         url_path = f"{STATIC_PREFIX}{path.stem}.{digest}{path.suffix}"
-        made[path.name] = StaticFile(url_path, _MEDIA_TYPES[path.suffix], body)
+        made[path.relative_to(folder).as_posix()] = StaticFile(url_path, _MEDIA_TYPES[path.suffix], body)
     return made
 
 
@@ -123,11 +127,14 @@ def _environment() -> Environment:
         shape=present.shape,
         task=present.task_title,
         lines=_numbered,
+        island=_island,
+        spans=_spans,
     )
     made.globals.update(
         KINDS=[(kind, present.PLURAL[kind], f"/{kind}s") for kind in present.KINDS],
         tree_path=present.tree_path,
         commits_path=present.commits_path,
+        storage_path=present.storage_path,
     )
     return made
 
@@ -136,6 +143,19 @@ def _numbered(lines: tuple[str, ...]) -> Markup:
     """The lines of a file, each an anchor `#L12`; made here, because a loop in a template is ten times slower."""
     parts = [f'<span class="ln" id="L{number}">{escape(line)}\n</span>' for number, line in enumerate(lines, start=1)]
     return Markup("".join(parts))  # noqa: S704 - every line was escaped
+
+
+def _spans(text: str) -> Markup:
+    """A sentence of the code or of a stranger, with what stands between backticks as code; nothing else is read."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
+
+
+def _island(value: Any) -> Markup:
+    """Data for a script, as the text of a `<script type="application/json">`: no character of it ends the element."""
+    text = msgspec.json.encode(value).decode()
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - made harmless above
 
 
 def _page(template: str, site: Site, nav: Nav, title: str, **values: Any) -> str:
@@ -207,3 +227,18 @@ def render_error(site: Site, page: ErrorPage) -> str:
 
 def render_docs(site: Site, page: DocsPage) -> str:
     return _page("docs.html", site, "docs", page.title, page=page, body=Markup(page.html))  # noqa: S704 - markdown.render made it safe
+
+
+def render_storage(site: Site, head: RepoHead, title: str, **values: Any) -> str:
+    """What a repo costs; its values are told by pages/storage.py."""
+    return _page("storage.html", site, head.rid.type, title, head=head, tab="storage", **values)
+
+
+def render_store(site: Site, **values: Any) -> str:
+    """How the store stands, for administrators; its values are told by pages/storage.py."""
+    return _page("store.html", site, "", "Store", **values)
+
+
+def render_observe(site: Site, template: str, title: str, **values: Any) -> str:
+    """A page of the Observatory: `observe_{template}.html`; its values are told by pages/observe.py."""
+    return _page(f"observe_{template}.html", site, "observatory", title, **values)

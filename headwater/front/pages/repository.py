@@ -41,6 +41,7 @@ from headwater.front.pages.present import (
     resolve_path,
     shares,
     size,
+    storage_path,
     task_title,
     tree_path,
     with_query,
@@ -72,7 +73,7 @@ _WEIGHTS = (".safetensors", ".gguf")
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
+class Opened:
     """A repo at a revision. `revision` is as the address says it: a branch, a tag, a commit."""
 
     repo: Repo
@@ -85,15 +86,15 @@ class _Opened:
         return self.repo.rid
 
 
-def _open(rooms: Rooms, request: Request, repo: Repo) -> _Opened:
+def open_at(rooms: Rooms, request: Request, repo: Repo) -> Opened:
     revision = request.params.get("rev") or "main"
     commit = rooms.repos.refs.resolve(repo, revision)
     main = commit if revision == "main" else rooms.repos.refs.resolve(repo, "main")
     # The catalog follows behind; a page shows what is there now.
-    return _Opened(repo, revision, commit, rooms.index.fresh(repo.id, main))
+    return Opened(repo, revision, commit, rooms.index.fresh(repo.id, main))
 
 
-def _head(rooms: Rooms, request: Request, opened: _Opened) -> RepoHead:
+def head_of(rooms: Rooms, request: Request, opened: Opened) -> RepoHead:
     known = opened.known
     tags: list[str] = msgspec.json.decode(known.tags) if known else []
     # What points elsewhere comes last: base models have their own line beside the card.
@@ -133,7 +134,7 @@ def _points_elsewhere(tag: str) -> bool:
 
 
 def card(rooms: Rooms, request: Request) -> Answer:
-    opened = _open(rooms, request, opening.repo(rooms, request))
+    opened = open_at(rooms, request, opening.repo(rooms, request))
     root, _ = rooms.repos.tree.listing(opened.repo, opened.commit, "", limit=ROOT_ENTRIES_READ)
     entries = {entry.path: entry for entry in root}
     text, note = _card_text(rooms, opened.repo, entries.get(README))
@@ -142,7 +143,7 @@ def card(rooms: Rooms, request: Request) -> Answer:
     body = read.body if read else None
     faults = [problem.text for problem in read.problems if problem.level == "error"] if read else []
     page = CardPage(
-        head=_head(rooms, request, opened),
+        head=head_of(rooms, request, opened),
         card_html=_card_html(rooms, opened, body) if body is not None and body.strip() else None,
         snippets=snippets(_usage(rooms, opened, root)),
         facts=_facts(rooms, opened, front),
@@ -161,7 +162,7 @@ def _card_text(rooms: Rooms, repo: Repo, entry: Entry | None) -> tuple[bytes | N
     return rooms.repos.tree.read_inline(repo, entry), ""
 
 
-def _card_html(rooms: Rooms, opened: _Opened, body: str) -> str:
+def _card_html(rooms: Rooms, opened: Opened, body: str) -> str:
     base = frame.base_path(rooms.settings)
     link_base = base + blob_path(opened.rid, opened.revision, "")
     image_base = base + resolve_path(opened.rid, opened.revision, "")
@@ -175,7 +176,7 @@ def _kept_html(body: str, link_base: str, image_base: str) -> str:
     return markdown.render(body, link_base=link_base, image_base=image_base)
 
 
-def _usage(rooms: Rooms, opened: _Opened, root: Sequence[Entry]) -> Usage:
+def _usage(rooms: Rooms, opened: Opened, root: Sequence[Entry]) -> Usage:
     known = opened.known
     files = [entry for entry in root if entry.kind == "file"]
     weights = [entry.path for entry in files if entry.path.endswith(_WEIGHTS)]
@@ -192,7 +193,7 @@ def _usage(rooms: Rooms, opened: _Opened, root: Sequence[Entry]) -> Usage:
     )
 
 
-def _facts(rooms: Rooms, opened: _Opened, front: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
+def _facts(rooms: Rooms, opened: Opened, front: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
     repo, known = opened.repo, opened.known
     made: list[tuple[str, str, str]] = []
     tags: list[str] = msgspec.json.decode(known.tags) if known else []
@@ -217,7 +218,7 @@ def _model_path(written: str) -> str:
         return ""
 
 
-def _tensors(rooms: Rooms, opened: _Opened, root: Sequence[Entry]) -> TensorSummary | None:
+def _tensors(rooms: Rooms, opened: Opened, root: Sequence[Entry]) -> TensorSummary | None:
     known = opened.known
     files = tuple(
         Choice(entry.path, blob_path(opened.rid, opened.revision, entry.path))
@@ -251,7 +252,7 @@ def _first_and_more(files: tuple[Choice, ...]) -> tuple[Choice, ...]:
 
 
 def files(rooms: Rooms, request: Request) -> Answer:
-    opened = _open(rooms, request, opening.contents(rooms, request))
+    opened = open_at(rooms, request, opening.contents(rooms, request))
     path = _path(request)
     try:
         entries, after = rooms.repos.tree.listing(
@@ -267,8 +268,8 @@ def files(rooms: Rooms, request: Request) -> Answer:
     ordered = sorted(entries, key=lambda entry: entry.kind != "directory")
     here = tree_path(opened.rid, opened.revision, path)
     page = FilesPage(
-        head=_head(rooms, request, opened),
-        revisions=_revisions(rooms, opened, "tree"),
+        head=head_of(rooms, request, opened),
+        revisions=revisions_of(rooms, opened, "tree"),
         crumbs=_crumbs(opened, path),
         rows=tuple(_file_row(rooms, opened, entry, last.get(entry.path)) for entry in ordered),
         parent=tree_path(opened.rid, opened.revision, path.rpartition("/")[0]) if path else "",
@@ -284,7 +285,7 @@ def _path(request: Request) -> FilePath | Literal[""]:
     return names.file_path(written) if written else ""
 
 
-def _file_row(rooms: Rooms, opened: _Opened, entry: Entry, last: Commit | None) -> FileRow:
+def _file_row(rooms: Rooms, opened: Opened, entry: Entry, last: Commit | None) -> FileRow:
     rid, revision = opened.rid, opened.revision
     folder = entry.kind == "directory"
     return FileRow(
@@ -305,7 +306,7 @@ def _storage(rooms: Rooms, entry: Entry) -> Literal["", "Xet", "LFS"]:
     return "Xet" if blob is not None and blob.terms is not None else "LFS"
 
 
-def _crumbs(opened: _Opened, path: str) -> tuple[Choice, ...]:
+def _crumbs(opened: Opened, path: str) -> tuple[Choice, ...]:
     made = [Choice(opened.rid.name, tree_path(opened.rid, opened.revision))]
     parts = path.split("/") if path else []
     for depth, part in enumerate(parts, start=1):
@@ -313,10 +314,10 @@ def _crumbs(opened: _Opened, path: str) -> tuple[Choice, ...]:
     return tuple(made)
 
 
-def _revisions(rooms: Rooms, opened: _Opened, page: Literal["tree", "commits"]) -> Revisions:
+def revisions_of(rooms: Rooms, opened: Opened, page: Literal["tree", "commits", "storage"]) -> Revisions:
     refs = rooms.repos.refs.refs(opened.repo)
     shown = opened.revision
-    at = tree_path if page == "tree" else commits_path
+    at = {"tree": tree_path, "commits": commits_path, "storage": storage_path}[page]
 
     def choices(found: Sequence[tuple[str, str]]) -> tuple[Choice, ...]:
         return tuple(Choice(label, at(opened.rid, name), name == shown) for label, name in found[:REVISIONS_SHOWN])
@@ -335,7 +336,7 @@ def _revisions(rooms: Rooms, opened: _Opened, page: Literal["tree", "commits"]) 
     return Revisions(label, kind, choices(branches), choices(tags), choices(pulls), opened.commit)
 
 
-def _line(opened: _Opened, one: Commit) -> CommitLine:
+def _line(opened: Opened, one: Commit) -> CommitLine:
     return CommitLine(
         id=one.id,
         title=_cut(one.title, TITLE_CHARS_MAX),
@@ -354,7 +355,7 @@ def _cut(text: str, chars_max: int) -> str:
 
 
 def file(rooms: Rooms, request: Request) -> Answer:
-    opened = _open(rooms, request, opening.contents(rooms, request))
+    opened = open_at(rooms, request, opening.contents(rooms, request))
     path = _path(request)
     if not path:
         return frame.see(rooms, tree_path(opened.rid, opened.revision), 307)
@@ -366,8 +367,8 @@ def file(rooms: Rooms, request: Request) -> Answer:
     inside = contents.look(rooms, opened.repo, entry, contents.Asked(here, request.arg("q"), _page_number(request)))
     is_file = entry.kind == "file"
     page = FilePage(
-        head=_head(rooms, request, opened),
-        revisions=_revisions(rooms, opened, "tree"),
+        head=head_of(rooms, request, opened),
+        revisions=revisions_of(rooms, opened, "tree"),
         crumbs=_crumbs(opened, path),
         name=path.rpartition("/")[2],
         size_bytes=entry.size,
@@ -394,14 +395,14 @@ def _page_number(request: Request) -> int:
 
 
 def commits(rooms: Rooms, request: Request) -> Answer:
-    opened = _open(rooms, request, opening.contents(rooms, request))
+    opened = open_at(rooms, request, opening.contents(rooms, request))
     cursor = request.arg("cursor")
     after = names.commit_id(cursor) if cursor else None
     listed, following = rooms.repos.refs.commits(opened.repo, opened.revision, after, COMMITS_PAGE)
     here = commits_path(opened.rid, opened.revision)
     page = CommitsPage(
-        head=_head(rooms, request, opened),
-        revisions=_revisions(rooms, opened, "commits"),
+        head=head_of(rooms, request, opened),
+        revisions=revisions_of(rooms, opened, "commits"),
         days=by_day(_line(opened, one) for one in listed),
         pager=Pager(here if cursor else "", with_query(here, [("cursor", following)]) if following else ""),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwater.front.answer import Answer
-from headwater.front.pages import account, assets, browse, documents, repository
+from headwater.front.pages import account, assets, browse, documents, repository, storage
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.front.router import BodyKind, Handler, Route
@@ -28,6 +28,19 @@ def _of_kind(handler: Handler, kind: RepoType) -> Handler:
     return told
 
 
+def _observed(name: str) -> Handler:
+    """A handler of pages/observe.py, which brings DuckDB and Arrow (46 MB): not before somebody asks for its pages."""
+
+    def called(rooms: Rooms, request: Request) -> Answer:
+        from headwater.front.pages import observe  # noqa: PLC0415 - see above
+
+        made: Answer = getattr(observe, name)(rooms, request)
+        return made
+
+    called.__name__ = f"observe_{name}"
+    return called
+
+
 def _of_repo(rest: str, handler: Handler, does: str) -> list[Route]:
     """A page below a repo's own address. `/{name}` alone may also be a person's: `browse.namespace` decides."""
     return [
@@ -50,6 +63,8 @@ PAGES: list[Route] = [
     *_of_repo("/blob/{rev}/{path*}", repository.file, "One file: its text, its tensors, or where to get it"),
     *_of_repo("/commits/{rev}", repository.commits, "The history of a revision"),
     *_of_repo("/commit/{rev}", repository.commit, "Leads to the files of a commit"),
+    *_of_repo("/storage", storage.page, "What the repo's files cost the hub, and on what they stand"),
+    *_of_repo("/storage/{rev}", storage.page, "The same at a revision"),
     _page("GET", "/login", account.sign_in_page, "The sign-in form"),
     _page("POST", "/login", account.sign_in, "Sign in by password", body="json"),
     _page("GET", "/login/link/{secret}", account.link_page, "Asks before a one-time link is used up"),
@@ -65,9 +80,16 @@ PAGES: list[Route] = [
         needs="signed-in",
         body="json",
     ),
+    _page("GET", "/settings/store", storage.admin, "How the store stands; for administrators", needs="signed-in"),
     _page("GET", "/new", account.new_repo_page, "The form for a new repo", needs="signed-in"),
     _page("POST", "/new", account.create_repo, "Make a repo", needs="signed-in", body="json"),
     _page("GET", "/docs", documents.get, "The documentation"),
     _page("GET", "/docs/{path*}", documents.get, "A page of the documentation"),
+    _page("GET", "/observatory", _observed("index"), "The Observatory: its claims, questions and data"),
+    _page("GET", "/observatory/claims", _observed("claims"), "Every public claim with its computed verdict"),
+    _page(
+        "GET", "/observatory/questions/{question}", _observed("one_question"), "A question: choices, chart, table, SQL"
+    ),
+    _page("GET", "/observatory/charts/{look}/{file}", _observed("picture"), "A question's chart as SVG or Vega-Lite"),
     Route("GET", "/static/{file}", assets.get, "A stylesheet, script or image of the pages", auth="open"),
 ]

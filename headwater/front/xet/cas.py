@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from headwater.catalog.pulls import Visitor
 from headwater.front import body, grants
 from headwater.front.answer import Answer, json
 from headwater.front.grants import Caller
@@ -258,6 +259,7 @@ def _reconstruct(rooms: Rooms, request: Request) -> tuple[Any, list[tuple[str, s
     runs = body.ranges(header, blob.size) if header else None
     start, stop = runs[0] if runs else (0, blob.size)
     layout = rooms.xets.layout(blob, start, stop)
+    pull = caller.pull if rooms.counts.pulls.may_be_weights(blob.sha256) else {}
     fetches: dict[tuple[str, int, int], tuple[str, str, Any]] = {}
     for part in layout.parts:
         key = (part.xorb, part.chunk_start, part.chunk_stop)
@@ -269,6 +271,7 @@ def _reconstruct(rooms: Rooms, request: Request) -> tuple[Any, list[tuple[str, s
                 "p": part.source.number,
                 "a": part.start,
                 "b": part.stop,
+                **pull,
             }
             ticket = rooms.tickets.sign("xet-get", fields, rooms.settings.signed_url_s)
             fetches[key] = (part.xorb, f"{rooms.settings.base_url}/xet/fetch/{ticket}", part)
@@ -291,6 +294,9 @@ def fetch(rooms: Rooms, request: Request) -> Answer:
     if runs:
         answer.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{high}"
     answer.pieces, answer.length = [rooms.xets.fetch(source, start, stop)], stop - start
+    if "c" in fields and request.method == "GET":
+        who = Visitor(request.client, bool(fields["ci"]))
+        rooms.counts.pulls.weights(int(fields["repo"]), str(fields["c"]), who, stop - start)
     return answer
 
 

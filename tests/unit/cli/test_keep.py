@@ -136,7 +136,8 @@ def test_collecting_frees_what_nobody_holds(full: Hub) -> None:
     full.clock.at_ms = 0  # the command's clock is the machine's
     full.upload(full.rooms.repos.registry.by_id(1), noise("abandoned", 100))
     found = json.loads(ok("collect", "--data", full.data, "--json"))
-    assert found == {"holds": 1, "uploads": 0, "blobs": 1, "xorbs": 0, "unnamed": 0, "freed_bytes": 100}
+    nothing = {"uploads": 0, "xorbs": 0, "unnamed": 0, "packs": 0, "raw_copies": 0, "tensors": 0}
+    assert found == nothing | {"holds": 1, "blobs": 1, "freed_bytes": 100}
     assert ok("collect", "--data", full.data) == "0 files and 0 xorbs collected, 0 bytes freed\n"
     assert full.read(all_of(X).real_sha256) == X.plain
 

@@ -137,12 +137,30 @@ def test_a_template_fails_on_a_name_it_does_not_know() -> None:
 
 def test_static_files_are_small_and_named_by_their_content() -> None:
     files = render.static_files()
-    assert set(files) == {"app.css", "app.js", "headwater.svg", "observe.css"}
-    assert len(files["app.css"].body) <= CSS_BYTES_MAX
-    assert len(files["app.js"].body) <= JS_BYTES_MAX
+    own = {name for name in files if not name.startswith("vendor/")}
+    assert own >= {"app.css", "app.js", "headwater.svg", "observe.css", "observe.js"}
+    assert {name for name in files if name not in own} == {
+        "vendor/LICENSES.txt", "vendor/vega.min.js", "vendor/vega-lite.min.js", "vendor/vega-embed.min.js"
+    }  # fmt: skip
+    for name in own:
+        assert len(files[name].body) <= (CSS_BYTES_MAX if name.endswith("css") else JS_BYTES_MAX)
     for file in files.values():
-        assert re.fullmatch(r"/static/[a-z]+\.[0-9a-f]{12}\.[a-z]+", file.url_path)
+        assert re.fullmatch(r"/static/[A-Za-z.-]+\.[0-9a-f]{12}\.[a-z]+", file.url_path)
         assert render.static_file(file.url_path.removeprefix("/static/")) is file
+
+
+def test_other_peoples_scripts_come_with_their_licences_and_evaluate_nothing_by_themselves() -> None:
+    licences = render.static_files()["vendor/LICENSES.txt"].body.decode()
+    for name in (
+        "vega 6.4.0",
+        "vega-lite 6.4.3",
+        "vega-embed 7.3.0",
+        "vega-interpreter",
+        "d3-array",
+        "fast-json-patch",
+    ):
+        assert name in licences
+    assert "ast: true" in render.static_files()["observe.js"].body.decode()
 
 
 def test_an_outdated_or_foreign_static_name_is_nobodys() -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.sql import func
 import headwater.accounts.tables
 import headwater.catalog.tables
 import headwater.ground.jobs
+import headwater.lineage.tables
 import headwater.repos.tables
 import headwater.store.tables  # noqa: F401 - all rooms' tables belong to the schema
 from headwater.ground import db as db_module
@@ -251,7 +252,7 @@ def schema(path: Path) -> dict[str, str]:
 @pytest.fixture
 def migrated(folder: Path) -> Iterator[Database]:
     opened = Database(folder / "migrated.sqlite")
-    opened.migrate()
+    migrations.walk(opened._durable)
     yield opened
     opened.close()
 
@@ -265,6 +266,15 @@ def test_the_migrations_lead_to_exactly_the_tables_that_the_code_declares(migrat
     # A difference means: write another step in ground/migrations/versions, and never change one that was released.
     assert schema(migrated.path) == expected
     assert "catalog_search" in expected
+
+
+def test_a_new_database_is_made_at_once_and_is_what_the_steps_lead_to(migrated: Database, folder: Path) -> None:
+    made = Database(folder / "made.sqlite")
+    made.migrate()
+    with made.read() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == migrations.HEAD
+    made.close()
+    assert schema(folder / "made.sqlite") == schema(migrated.path)
 
 
 def test_alembic_finds_nothing_left_to_migrate(migrated: Database) -> None:
@@ -295,6 +305,25 @@ def test_a_newer_headwaters_schema_is_refused_politely_and_not_touched(migrated:
     with pytest.raises(Unavailable, match="newer Headwater"):
         migrated.migrate()
     assert schema(migrated.path) == before
+
+
+def test_the_version_changes_with_every_commit_of_anybody_and_with_nothing_else(migrated: Database) -> None:
+    other = Database(migrated.path)
+    before = migrated.version()
+    with other.read() as connection:
+        connection.scalar(text("SELECT count(*) FROM repo"))
+    assert migrated.version() == before
+    for write in (migrated.write, migrated.write_soft, other.write, other.write_soft):
+        with write() as connection:
+            connection.execute(insert(event).values(kind="x", data="{}", at_ms=1))
+        after = migrated.version()
+        assert after != before
+        before = after
+    with contextlib.suppress(ZeroDivisionError), migrated.write() as connection:
+        connection.execute(insert(event).values(kind="y", data="{}", at_ms=1))
+        raise ZeroDivisionError
+    assert migrated.version() == before
+    other.close()
 
 
 def test_two_processes_that_start_at_once_migrate_once(folder: Path) -> None:

@@ -22,7 +22,10 @@ from headwater.store import Store, Uploads, Xets, tables
 from headwater.store.objects import LocalObjects
 
 MEMORY = Path("/dev/shm")
-OURS = (tables.blob, tables.xorb, tables.blob_xorb, tables.dedup, tables.upload, events.event, events.position)
+OURS = (
+    tables.blob, tables.xorb, tables.blob_xorb, tables.dedup, tables.upload, tables.pack, tables.tensor,
+    tables.tensor_parent, tables.blob_tensor, events.event, events.position,
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -1,0 +1,281 @@
+"""Encoded: the raw bytes of tensors that lie in packs, any range of them, a block at a time, each block checked.
+
+Nothing leaves here that does not match the checksum which was taken when the tensor was decoded and compared at its
+sealing. Refuses to know files, repos, and how blocks are coded: the codec decodes, from this tensor's blocks and its
+parents', which are read by the same way.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Row, select
+
+from headwater.ground.db import Database
+from headwater.ground.errors import Corrupt
+from headwater.store import tables
+from headwater.store.packs import Index, Packs, Place, check_of
+
+if TYPE_CHECKING:
+    # loaded at the first sealed byte that is asked for: a hub that seals nothing does without
+    from headwater.codec import Decoder, Form, Parent
+
+ROWS_CACHED = 4096  # rows of tensors: about 300 bytes each
+OPENED_CACHED = 48  # decoders with their tables: up to a few hundred KiB each
+CHAIN_MAX = 64  # levels of parents that are followed: far above any depth limit, against damaged rows
+BLOCK_CACHE_BYTES = 64 << 20  # if nobody says otherwise
+
+
+class Damaged(Corrupt):
+    """The tensor `key` can't be given back whole: its entry or its pack is damaged or gone."""
+
+    def __init__(self, key: bytes, why: str) -> None:
+        super().__init__(f"The stored tensor {key.hex()} is damaged ({why}); upload its file again to heal it")
+        self.key = key
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A tensor that is stored. `id` is that of its row; 0 for one that is being written."""
+
+    key: bytes
+    form: Form
+    size: int
+    place: Place
+    depth: int
+    id: int = 0
+
+
+def form_of(dtype: str, shape: str) -> Form:
+    from headwater.codec import Form  # noqa: PLC0415 - see above
+
+    return Form(dtype, tuple(int(n) for n in shape.split(",")) if shape else ())
+
+
+def shape_text(form: Form) -> str:
+    return ",".join(str(n) for n in form.shape)
+
+
+class _Opened:
+    """A tensor whose decoder is ready. The decoder is for one thread at a time."""
+
+    def __init__(self, known: Known, index: Index, decoder: Decoder) -> None:
+        self.known, self.index, self.decoder = known, index, decoder
+        self.starts = [0, *accumulate(index.stored)]
+        self.lock = threading.Lock()
+
+
+class Tensors:
+    """Reads tensors by key. `pending` are those that are written and not yet named by the database."""
+
+    def __init__(
+        self,
+        db: Database,
+        packs: Packs,
+        cache_bytes: int = BLOCK_CACHE_BYTES,
+        pending: Mapping[bytes, Known] | None = None,
+    ) -> None:
+        self._db, self._packs = db, packs
+        self._cache_bytes = cache_bytes
+        self._pending = pending or {}
+        self._lock = threading.Lock()
+        self._rows: OrderedDict[bytes, Known] = OrderedDict()
+        self._opened: OrderedDict[tuple[bytes, Place], _Opened] = OrderedDict()
+        self._blocks: OrderedDict[tuple[bytes, Place, int], bytes] = OrderedDict()
+        self._blocks_bytes = 0
+
+    def find(self, key: bytes) -> Known | None:
+        """A tensor that is here and not known to be damaged."""
+        if (pending := self._pending.get(key)) is not None:
+            return pending
+        with self._lock:
+            known = self._rows.get(key)
+            if known is not None:
+                self._rows.move_to_end(key)
+                return known
+        with self._db.read() as connection:
+            row = connection.execute(
+                select(tables.tensor).where(tables.tensor.c.key == key, tables.tensor.c.state == "whole")
+            ).first()
+        if row is None:
+            return None
+        known = _as_known(row)
+        with self._lock:
+            self._rows[key] = known
+            if len(self._rows) > ROWS_CACHED:
+                self._rows.popitem(last=False)
+        return known
+
+    def pieces(self, key: bytes, start: int, stop: int) -> Iterator[bytes]:
+        """The raw bytes [start, stop), a block at a time. Damaged when they can't be given."""
+        opened = self._open(key)
+        size = opened.index.block_bytes
+        while start < stop:
+            number = start // size
+            try:
+                block = self._block(opened, number)
+            except FileNotFoundError:
+                # its pack was rewritten since the row was read
+                opened = self._again(key)
+                block = self._block_or_damaged(opened, number)
+            low = start - number * size
+            high = min(stop - number * size, len(block))
+            if low >= high:
+                raise Damaged(key, f"it has no byte {start}")
+            yield block if high - low == len(block) else block[low:high]
+            start += high - low
+
+    def read(self, key: bytes, start: int, stop: int) -> bytes:
+        pieces = list(self.pieces(key, start, stop))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def parent(self, key: bytes) -> Parent:
+        """What the codec is told of a tensor that others may stand on."""
+        from headwater.codec import Parent  # noqa: PLC0415 - see above
+
+        known = self.find(key)
+        if known is None:
+            raise Damaged(key, "it is not here, or it is known to be damaged")
+        return Parent(known.form, known.size, partial(self.read, key))
+
+    def index(self, key: bytes) -> Index:
+        """What its entry says of itself; read and checked anew."""
+        known = self.find(key)
+        if known is None:
+            raise Damaged(key, "it is not here, or it is known to be damaged")
+        return self._index(known)
+
+    def forget(self, key: bytes | None = None) -> None:
+        """What is remembered of a tensor, or of all: another process has written or damaged some."""
+        with self._lock:
+            if key is None:
+                self._rows.clear()
+                self._opened.clear()
+                self._blocks.clear()
+                self._blocks_bytes = 0
+                return
+            self._rows.pop(key, None)
+            for opened in [at for at in self._opened if at[0] == key]:
+                del self._opened[opened]
+            for block in [at for at in self._blocks if at[0] == key]:
+                self._blocks_bytes -= len(self._blocks.pop(block))
+
+    def _again(self, key: bytes) -> _Opened:
+        self.forget(key)
+        return self._open(key)
+
+    def _open(self, key: bytes, level: int = 0) -> _Opened:
+        from headwater import codec  # noqa: PLC0415 - see above
+
+        known = self.find(key)
+        if known is None:
+            raise Damaged(key, "it is not here, or it is known to be damaged")
+        at = (key, known.place)
+        with self._lock:
+            opened = self._opened.get(at)
+            if opened is not None:
+                self._opened.move_to_end(at)
+                return opened
+        if level > CHAIN_MAX:
+            raise Damaged(key, "its parents never end")
+        try:
+            index = self._index(known)
+        except FileNotFoundError:
+            self.forget(key)
+            known = self.find(key)
+            if known is None:
+                raise Damaged(key, "its pack is gone") from None
+            index = self._index_or_damaged(known)
+        for parent in index.parents:
+            self._open(parent, level + 1)  # a chain without an end, or with one missing, is told here
+        parents = [self.parent(parent) for parent in index.parents]
+        try:
+            decoder = codec.Decoder(index.head, known.form, known.size, parents)
+        except Damaged:
+            raise
+        except Corrupt as error:
+            raise Damaged(key, error.text) from error
+        if decoder.blocks != len(index.stored) or (decoder.blocks and decoder.block_bytes != index.block_bytes):
+            raise Damaged(key, "its head and its index do not agree")
+        opened = _Opened(known, index, decoder)
+        with self._lock:
+            self._opened[key, known.place] = opened
+            if len(self._opened) > OPENED_CACHED:
+                self._opened.popitem(last=False)
+        return opened
+
+    def _index(self, known: Known) -> Index:
+        try:
+            index = self._packs.index(known.place)
+        except FileNotFoundError:
+            raise
+        except Corrupt as error:
+            raise Damaged(known.key, error.text) from error
+        form = (known.form.dtype, known.form.shape)
+        if (index.key, index.size, (index.dtype, index.shape)) != (known.key, known.size, form):
+            raise Damaged(known.key, "its place holds another tensor")
+        return index
+
+    def _index_or_damaged(self, known: Known) -> Index:
+        try:
+            return self._index(known)
+        except FileNotFoundError:
+            raise Damaged(known.key, f"the pack {known.place.pack:08x} is gone") from None
+
+    def _block_or_damaged(self, opened: _Opened, number: int) -> bytes:
+        try:
+            return self._block(opened, number)
+        except FileNotFoundError:
+            raise Damaged(opened.known.key, f"the pack {opened.known.place.pack:08x} is gone") from None
+
+    def _block(self, opened: _Opened, number: int) -> bytes:
+        """Raw bytes of a block, checked."""
+        known, index = opened.known, opened.index
+        at = (known.key, known.place, number)
+        with self._lock:
+            block = self._blocks.get(at)
+            if block is not None:
+                self._blocks.move_to_end(at)
+                return block
+        if not 0 <= number < len(index.stored):
+            raise Damaged(known.key, f"it has no block {number}")
+        start = known.place.start + opened.starts[number]
+        try:
+            stored = self._packs.read(known.place.pack, start, start + index.stored[number])
+        except FileNotFoundError:
+            raise
+        except Corrupt as error:
+            raise Damaged(known.key, error.text) from error
+        try:
+            with opened.lock:
+                block = bytes(opened.decoder.block(number, stored))
+        except Damaged:
+            raise  # of a parent
+        except Corrupt as error:
+            raise Damaged(known.key, f"block {number}: {error.text}") from error
+        if check_of(block) != index.checks[number]:
+            raise Damaged(known.key, f"block {number} does not match its checksum")
+        self._remember(at, block)
+        return block
+
+    def _remember(self, at: tuple[bytes, Place, int], block: bytes) -> None:
+        if len(block) > self._cache_bytes:
+            return
+        with self._lock:
+            if at not in self._blocks:
+                self._blocks[at] = block
+                self._blocks_bytes += len(block)
+            while self._blocks_bytes > self._cache_bytes:
+                self._blocks_bytes -= len(self._blocks.popitem(last=False)[1])
+
+
+def _as_known(row: Row[tuple[object, ...]]) -> Known:
+    place = Place(row.pack, row.start, row.length, row.index_bytes)
+    return Known(row.key, form_of(row.dtype, row.shape), row.size, place, row.depth, row.id)

@@ -1,0 +1,172 @@
+"""Entries: tensors are encoded and written to packs; then, in the caller's transaction, they get their names.
+
+Refuses to know files, and where the raw bytes come from. Until `name` nothing refers to what was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from headwater import codec
+from headwater.codec import Form, Limits
+from headwater.ground.errors import Conflict
+from headwater.store import tables
+from headwater.store.blobs import Store
+from headwater.store.encoded import BLOCK_CACHE_BYTES, Damaged, Known, Tensors, shape_text
+from headwater.store.packs import Index, check_of, encode_index
+from headwater.store.writing import Writing
+
+PARENTS_MAX = 4  # that the codec is offered for one tensor
+
+Why = tuple[bytes, str]
+"""The key of a possible parent, and for people the reason why it may be one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What sealing may cost: of one tensor, `cpu_s` and `memory_bytes`. A file must shrink by the share `margin`."""
+
+    cpu_s: float = 600.0
+    memory_bytes: int = 64 << 20
+    depth_max: int = 3
+    margin: float = 0.03
+
+
+class Entries:
+    """What was written and is not named yet: `pending`, which `known` reads as if it were named."""
+
+    def __init__(self, store: Store, bounds: Bounds, writing: Writing) -> None:
+        self._store, self._bounds, self._writing = store, bounds, writing
+        self.pending: dict[bytes, Known] = {}
+        self.known = Tensors(store.db, store.packs, BLOCK_CACHE_BYTES, self.pending)
+        self._rows: list[dict[str, object]] = []
+        self._parents: dict[bytes, tuple[bytes, ...]] = {}
+        self.healed: list[bytes] = []
+        """Keys of tensors that were damaged, once they are named."""
+        self.stored_bytes = 0
+        self.derived = 0
+
+    def parents(self, key: bytes, kin: Sequence[Why]) -> list[Why]:
+        """Those of `kin` that are not too deep; in place of one that is, what it stands on itself (a key frame).
+
+        None for a tensor that is here and damaged: what stands on it must not become its parent.
+        """
+        found: list[Why] = []
+        if self._has_row(key):
+            return found
+        for parent, why in kin:
+            known = self.known.find(parent)
+            if known is None:
+                continue
+            if known.depth < self._bounds.depth_max:
+                found.append((parent, why))
+                continue
+            for root in self.known.index(parent).parents:
+                above = self.known.find(root)
+                if above is not None and above.depth < self._bounds.depth_max and above.form == known.form:
+                    found.append((root, f"{why}, through its own parent"))
+        return [(parent, why) for parent, why in dict(found).items() if parent != key][:PARENTS_MAX]
+
+    def write(self, key: bytes, form: Form, size: int, read: Callable[[int, int], bytes], kin: Sequence[Why]) -> Known:
+        """Encodes a tensor, with those of `kin` that the codec finds of use, and writes it."""
+        try:
+            parents = [self.known.parent(parent) for parent, _why in kin]
+            encoded = codec.encode(form, size, read, parents, self._limits())
+        except Damaged as error:
+            self._store.flag_tensor(error.key, error.why)
+            kin, parents = [], []
+            encoded = codec.encode(form, size, read, [], self._limits())
+        used = [kin[number] for number in encoded.parents]
+        decoder = codec.Decoder(encoded.head, form, size, [parents[number] for number in encoded.parents])
+        step = decoder.block_bytes
+        depth = max((self._depth(parent) + 1 for parent, _why in used), default=0)
+        checks: list[bytes] = []
+        numbers = count()
+
+        def blocks() -> Iterator[bytes]:
+            for block in encoded.blocks:
+                at = next(numbers) * step
+                checks.append(check_of(read(at, min(at + step, size))))
+                yield block
+
+        def index(stored: tuple[int, ...]) -> bytes:
+            named = tuple(parent for parent, _why in used)
+            return encode_index(
+                Index(key, size, form.dtype, form.shape, depth, named, encoded.head, step, stored, tuple(checks))
+            )
+
+        place = self._writing.pack().append(blocks(), index)
+        self.pending[key] = Known(key, form, size, place, depth)
+        self._parents[key] = tuple(parent for parent, _why in used)
+        self.stored_bytes += place.length
+        self.derived += bool(used)
+        self._rows.append(
+            {
+                "key": key, "size": size, "dtype": form.dtype, "shape": shape_text(form), "pack": place.pack,
+                "start": place.start, "length": place.length, "index_bytes": place.index_bytes, "depth": depth,
+                "kind": encoded.chosen, "why": "; ".join(dict.fromkeys(why for _parent, why in used)),
+                "alone_bytes": encoded.alone_bytes,
+            }
+        )  # fmt: skip
+        return self.pending[key]
+
+    def take_back(self, key: bytes) -> None:
+        """The last one that was written is not wanted."""
+        known = self.pending.pop(key)
+        assert self._rows[-1]["key"] == key
+        self._rows.pop()
+        self.derived -= bool(self._parents.pop(key))
+        self.stored_bytes -= known.place.length
+        self._writing.cut(known.place)
+
+    def name(self, connection: Connection, same: set[bytes]) -> dict[bytes, int]:
+        """Rows for what was written; the ids of it and of `same`, tensors that were found stored.
+
+        A row that is there already gets the new place: a tensor that was damaged, or is stored anew. Conflict when one
+        of `same` has gone meanwhile.
+        """
+        self._writing.record(connection)
+        now = self._store.clock.now_ms()
+        ids: dict[bytes, int] = {}
+        for row in self._rows:
+            key = row["key"]
+            assert isinstance(key, bytes)
+            mine = tables.tensor.c.key == key
+            damaged = connection.execute(select(tables.tensor.c.id).where(mine, tables.tensor.c.state == "damaged"))
+            if damaged.first() is not None:
+                self.healed.append(key)
+            if connection.execute(update(tables.tensor).where(mine).values(**row, state="whole")).rowcount == 0:
+                connection.execute(insert(tables.tensor).values(**row, created_ms=now))
+            ids[key] = _id_of(connection, key)
+            connection.execute(delete(tables.tensor_parent).where(tables.tensor_parent.c.tensor == ids[key]))
+        for key in same - ids.keys():
+            ids[key] = _id_of(connection, key)
+        for key, parents in self._parents.items():
+            for parent in set(parents):
+                known = ids.get(parent) or _id_of(connection, parent)
+                connection.execute(insert(tables.tensor_parent).values(tensor=ids[key], parent=known))
+        return ids
+
+    def _has_row(self, key: bytes) -> bool:
+        with self._store.db.read() as connection:
+            return connection.execute(select(tables.tensor.c.id).where(tables.tensor.c.key == key)).first() is not None
+
+    def _depth(self, key: bytes) -> int:
+        known = self.known.find(key)
+        return 0 if known is None else known.depth
+
+    def _limits(self) -> Limits:
+        return Limits(self._bounds.cpu_s, self._bounds.memory_bytes, self._bounds.depth_max)
+
+
+def _id_of(connection: Connection, key: bytes) -> int:
+    found = connection.execute(
+        select(tables.tensor.c.id).where(tables.tensor.c.key == key, tables.tensor.c.state == "whole")
+    ).scalar()
+    if found is None:
+        raise Conflict(f"The tensor {key.hex()} went while a file was sealed on it; it will be tried again")
+    return int(found)

@@ -1,0 +1,220 @@
+"""Evict: raw bytes of sealed files go when their grace is over; those of hot files stay, or come back.
+
+In two steps, so that nobody who was told of a file finds it gone: a raw copy is *leaving* from one look to the next,
+when readers take the sealed copy already and the object is still there; then it is deleted. A xorb whose bytes are
+all in sealed files becomes *virtual*: its hashes and lengths stay, its bytes are made from those files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, exists, select, update
+
+from headwater.ground.errors import HeadwaterError
+from headwater.ground.faults import checkpoint
+from headwater.ground.log import log
+from headwater.ground.names import Sha256
+from headwater.store import tables
+from headwater.store.blobs import Blob, Store
+from headwater.store.hashes import XetHash
+from headwater.store.objects import blob_key, xorb_key
+from headwater.store.xets import Xets
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """Raw copies that began to leave, were deleted, came back; xorbs that became virtual; bytes freed by deleting."""
+
+    leaving: int = 0
+    gone: int = 0
+    warmed: int = 0
+    virtual: int = 0
+    freed_bytes: int = 0
+
+
+def evict(
+    store: Store, xets: Xets, before_ms: int, keep_ms: int, cache_bytes: int, heat: Mapping[Sha256, int]
+) -> Evicted:
+    """`before_ms`: files sealed since then keep their raw bytes; `keep_ms`: xorbs offered since then are remembered by
+    clients. Files that were read (`heat`, in bytes) keep or get back their raw bytes, up to `cache_bytes` in all."""
+    gone, freed = _delete(store)
+    hot = _hot(store, cache_bytes, heat)
+    leaving = 0
+    for sha256 in _due(store, before_ms):
+        if sha256 not in hot:
+            leaving += _leave(store, sha256)
+    virtual = sum(_virtual(xets, name, keep_ms) for name in _unneeded_xorbs(store))
+    warmed = sum(_warm(store, sha256) for sha256 in hot)
+    return Evicted(leaving, gone, warmed, virtual, freed)
+
+
+def _delete(store: Store) -> tuple[int, int]:
+    """Objects that were leaving at the last look."""
+    count = freed = 0
+    leaving = select(tables.blob.c.sha256).where(tables.blob.c.raw == "leaving", tables.blob.c.sealed.is_not(None))
+    for name in _names(store, leaving, tables.blob.c.sha256):
+        with store.stripes.hold(name):
+            freed += store.objects.size(blob_key(name)) or 0
+            store.objects.delete(blob_key(name))
+            checkpoint("evict.deleted")
+            with store.db.write_soft() as connection:
+                gone = update(tables.blob).where(tables.blob.c.sha256 == name, tables.blob.c.raw == "leaving")
+                count += connection.execute(gone.values(raw="gone")).rowcount
+        store.forget(name)
+    virtual = select(tables.xorb.c.hash).where(tables.xorb.c.state == "virtual")
+    for name in _names(store, virtual, tables.xorb.c.hash):
+        key = xorb_key(XetHash(name))
+        size = store.objects.size(key)
+        if size is None:
+            continue
+        with store.stripes.hold(name):
+            if _xorb_state(store, name) == "virtual":
+                store.objects.delete(key)
+                freed += size
+    return count, freed
+
+
+def _due(store: Store, before_ms: int) -> Iterator[Sha256]:
+    sealed = select(tables.blob.c.sha256).where(
+        tables.blob.c.sealed.is_not(None),
+        tables.blob.c.raw == "here",
+        tables.blob.c.state == "whole",
+        tables.blob.c.seal_ms < before_ms,
+    )
+    return (Sha256(name) for name in _names(store, sealed, tables.blob.c.sha256))
+
+
+def _leave(store: Store, sha256: Sha256) -> int:
+    """Readers take the sealed copy from here on. Durable: the object is deleted by who believes this."""
+    with store.stripes.hold(sha256):
+        with store.db.write() as connection:
+            leaving = update(tables.blob).where(
+                tables.blob.c.sha256 == sha256,
+                tables.blob.c.sealed.is_not(None),
+                tables.blob.c.raw == "here",
+                tables.blob.c.state == "whole",
+            )
+            count = connection.execute(leaving.values(raw="leaving")).rowcount
+        store.forget(sha256)
+    checkpoint("evict.leaving")
+    return count
+
+
+def _hot(store: Store, cache_bytes: int, heat: Mapping[Sha256, int]) -> list[Sha256]:
+    """The files that were read most, each at least once over, as many as fit."""
+    found: list[Sha256] = []
+    left = cache_bytes
+    for sha256, read_bytes in sorted(heat.items(), key=lambda one: -one[1]):
+        blob = store.find(sha256)
+        if blob is None or not blob.sealed or blob.damaged or read_bytes < blob.size or blob.size > left:
+            continue
+        left -= blob.size
+        found.append(sha256)
+    return found
+
+
+def _warm(store: Store, sha256: Sha256) -> int:
+    """The raw bytes of a sealed file come back, as an object; those of one that came through Xet do not."""
+    store.forget(sha256)
+    blob = store.find(sha256)
+    if blob is None or blob.raw_here or blob.terms is not None or not blob.sealed or blob.damaged:
+        return 0
+    try:
+        _write_raw(store, blob)
+    except HeadwaterError as error:
+        log.warning("a hot file stays sealed", sha256=sha256, why=error.text)
+        return 0
+    return 1
+
+
+def _write_raw(store: Store, blob: Blob) -> None:
+    with store.objects.begin() as part:
+        for piece in store.sealed_bytes(blob):
+            part.write(piece)
+        with store.stripes.hold(blob.sha256):
+            store.objects.land(part, blob_key(blob.sha256))
+            with store.db.write_soft() as connection:
+                here = update(tables.blob).where(
+                    tables.blob.c.sha256 == blob.sha256, tables.blob.c.sealed.is_not(None), tables.blob.c.raw != "here"
+                )
+                connection.execute(here.values(raw="here"))
+            store.forget(blob.sha256)
+
+
+def _unneeded_xorbs(store: Store) -> Iterator[XetHash]:
+    """Xorbs whose files are all sealed, and read by their sealed copies."""
+    asked = select(tables.xorb.c.hash).where(
+        tables.xorb.c.state == "here",
+        exists().where(tables.blob_xorb.c.xorb == tables.xorb.c.hash),
+        ~_raw_user(),
+    )
+    return (XetHash(name) for name in _names(store, asked, tables.xorb.c.hash))
+
+
+def _raw_user() -> ColumnElement[bool]:
+    """Whether a file needs the bytes of a xorb itself."""
+    return exists().where(
+        tables.blob_xorb.c.xorb == tables.xorb.c.hash,
+        tables.blob.c.sha256 == tables.blob_xorb.c.sha256,
+        tables.blob.c.raw == "here",
+    )
+
+
+def _virtual(xets: Xets, name: XetHash, keep_ms: int) -> int:
+    """1 if the xorb's bytes can be made from sealed files now; else it stays, or goes if no client remembers it."""
+    store = xets.store
+    with store.stripes.hold(name):
+        with store.db.write() as connection:
+            row = connection.execute(select(tables.xorb).where(tables.xorb.c.hash == name)).first()
+            if row is None or row.state != "here" or _is_used_raw(connection, name):
+                return 0
+            covered = _covered(store, connection, name, row.raw_bytes)
+            if not covered and row.offered_ms >= keep_ms:
+                return 0
+            if not covered:
+                connection.execute(tables.dedup.delete().where(tables.dedup.c.xorb == name))
+            # its object goes at the next look; one that is not covered as any that no row names
+            changed = update(tables.xorb).where(tables.xorb.c.hash == name)
+            connection.execute(changed.values(state="virtual" if covered else "gone"))
+        xets.forget(name)
+        if not covered:
+            store.objects.delete(xorb_key(name))
+    checkpoint("evict.virtual")
+    return int(covered)
+
+
+def _is_used_raw(connection: Connection, name: str) -> bool:
+    asked = select(tables.xorb.c.hash).where(tables.xorb.c.hash == name, _raw_user())
+    return connection.execute(asked).first() is not None
+
+
+def _covered(store: Store, connection: Connection, name: XetHash, raw_bytes: int) -> bool:
+    """Whether every byte of a xorb is in a sealed file that is whole."""
+    at = 0
+    for start, stop in sorted((start, stop) for start, stop, _blob, _at in store.placements(name, connection)):
+        if start > at:
+            return False
+        at = max(at, stop)
+    return at >= raw_bytes
+
+
+def _xorb_state(store: Store, name: str) -> str | None:
+    with store.db.read() as connection:
+        return connection.execute(select(tables.xorb.c.state).where(tables.xorb.c.hash == name)).scalar()
+
+
+def _names(store: Store, asked: Select[Any], key: ColumnElement[str]) -> Iterator[str]:
+    """Names in order, a page at a time, so that no view of the database is held open."""
+    after = ""
+    while True:
+        with store.db.read() as connection:
+            page = list(connection.execute(asked.where(key > after).order_by(key).limit(PAGE)).scalars())
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1]

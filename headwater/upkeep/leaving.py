@@ -1,0 +1,147 @@
+"""Leaving: what becomes free when a repo is deleted, and what stays, for whom. SQL over the dependency tables alone.
+
+Told to one actor, by the rule of `catalog.costs`: a repo of which he may not know keeps nothing, as far as he is told,
+so that nobody learns by deleting who stands on him. The operator and administrators of the hub are told all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import Connection, and_, case, func, select
+
+from headwater.accounts.actor import Actor
+from headwater.catalog import costs
+from headwater.catalog.costs import Shown, Viewed, readable
+from headwater.ground.names import RepoId, Sha256
+from headwater.repos.tables import hold, repo
+from headwater.store.tables import blob, blob_tensor, tensor_parent
+
+BATCH = 500  # names in one statement
+NAMED_MAX = 20  # dependants in one answer; the others are counted
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What deleting a repo would do. Bytes are those of the disk; the grace period of the sweep comes first.
+
+    `freed_bytes`: of `files` that nobody else holds, what nothing else needs. `kept_bytes`: of those files, what stays
+    because files of `dependants` repos are stored on it; the first of them are `kept_for`. `shared_files` and
+    `shared_bytes` stay because other repos hold the same files.
+    """
+
+    files: int
+    freed_bytes: int
+    kept_bytes: int
+    dependants: int
+    kept_for: tuple[RepoId, ...]
+    shared_files: int
+    shared_bytes: int
+
+
+def leaving(connection: Connection, actor: Actor, repo_id: int, now_ms: int) -> Leaving:
+    """Before it is deleted."""
+    held = connection.execute(
+        select(hold.c.sha256, blob.c.size)
+        .join_from(hold, blob, blob.c.sha256 == hold.c.sha256)
+        .where(hold.c.repo_id == repo_id)
+        .order_by(hold.c.sha256)
+    ).all()
+    sizes = {Sha256(row.sha256): row.size for row in held}
+    shared = _held_elsewhere(connection, actor, repo_id, list(sizes))
+    going = [name for name in sizes if name not in shared]
+    viewed = Viewed(actor, repo_id, now_ms, 0.0)
+    tensors: dict[int, Shown] = {}
+    for batch in _batches(going):
+        for found in costs.tensors_of(connection, viewed, batch).values():
+            tensors.update((one.id, one) for one in found)
+    kept, repos = _kept(connection, viewed, sorted(tensors))
+    kept_bytes = sum(tensors[one].stored_bytes for one in kept)
+    return Leaving(
+        files=len(going),
+        freed_bytes=_raw_bytes(connection, going) + sum(one.stored_bytes for one in tensors.values()) - kept_bytes,
+        kept_bytes=kept_bytes,
+        dependants=len(repos),
+        kept_for=tuple(sorted(repos, key=lambda rid: (rid.type, rid.full.lower()))[:NAMED_MAX]),
+        shared_files=len(shared),
+        shared_bytes=sum(sizes[name] for name in shared),
+    )
+
+
+def sentence(left: Leaving) -> str:
+    """`Frees 300 MB. Kept 1.2 GB: 3 repos depend on it (a/b, c/d, e/f).`"""
+    said = f"Frees {_size(left.freed_bytes)}."
+    if left.dependants:
+        named = ", ".join(one.full for one in left.kept_for)
+        more = f" and {left.dependants - len(left.kept_for)} more" if left.dependants > len(left.kept_for) else ""
+        depend = "1 repo depends" if left.dependants == 1 else f"{left.dependants} repos depend"
+        said += f" Kept {_size(left.kept_bytes)}: {depend} on it ({named}{more})."
+    if left.shared_files:
+        files = "1 file stays" if left.shared_files == 1 else f"{left.shared_files} files stay"
+        said += f" {files} ({_size(left.shared_bytes)}), since other repos hold the same."
+    return said
+
+
+def _size(size_bytes: int) -> str:
+    """In powers of ten, as the pages have it."""
+    value, units = float(size_bytes), ("bytes", "kB", "MB", "GB", "TB")
+    for unit in units[:-1]:
+        if value < 999.5:
+            return f"{value:.4g} {unit}" if unit == "bytes" else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} {units[-1]}"
+
+
+def _held_elsewhere(connection: Connection, actor: Actor, repo_id: int, files: Sequence[Sha256]) -> set[Sha256]:
+    found: set[Sha256] = set()
+    for batch in _batches(files):
+        asked = (
+            select(hold.c.sha256)
+            .join(repo, repo.c.id == hold.c.repo_id)
+            .where(hold.c.sha256.in_(batch), hold.c.repo_id != repo_id, readable(actor))
+        )
+        found |= {Sha256(name) for name in connection.execute(asked.distinct()).scalars()}
+    return found
+
+
+def _raw_bytes(connection: Connection, files: Sequence[Sha256]) -> int:
+    """Of files that are kept raw as well, or only so. What they share with others as Xet chunks is counted in full."""
+    raw = case((and_(blob.c.sealed.is_not(None), blob.c.raw == "gone"), 0), else_=blob.c.size)
+    return sum(
+        int(connection.execute(select(func.coalesce(func.sum(raw), 0)).where(blob.c.sha256.in_(batch))).scalar_one())
+        for batch in _batches(files)
+    )
+
+
+def _kept(connection: Connection, viewed: Viewed, roots: Sequence[int]) -> tuple[set[int], set[RepoId]]:
+    """Those of these tensors that a file of another repo needs of which the actor may know; and those repos."""
+    kept: set[int] = set()
+    repos: set[RepoId] = set()
+    for batch in _batches(roots):
+        below = (
+            select(blob_tensor.c.tensor.label("root"), blob_tensor.c.tensor.label("id"))
+            .where(blob_tensor.c.tensor.in_(batch))
+            .cte("below", recursive=True)
+        )
+        link = tensor_parent.alias()
+        below = below.union(select(below.c.root, link.c.tensor).join(below, link.c.parent == below.c.id))
+        users = (
+            select(below.c.root, repo.c.type, repo.c.namespace, repo.c.name)
+            .join_from(below, blob_tensor, blob_tensor.c.tensor == below.c.id)
+            .join(hold, hold.c.sha256 == blob_tensor.c.sha256)
+            .join(repo, repo.c.id == hold.c.repo_id)
+            .where(repo.c.id != viewed.repo_id, readable(viewed.actor))
+            .distinct()
+        )
+        for row in connection.execute(users):
+            kept.add(row.root)
+            repos.add(RepoId(row.type, row.namespace, row.name))
+    return kept, repos
+
+
+def _batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    return (values[at : at + BATCH] for at in range(0, len(values), BATCH))

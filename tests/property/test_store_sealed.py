@@ -1,0 +1,203 @@
+"""The store against a dictionary: put, seal, read, delete, sweep, evict, rebase, damage and crash in any order.
+
+A crash is a process that is gone: all that it remembered with it, and what it wrote behind the packs' ends still there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "store"))  # importlib mode leaves it out
+
+import plain_codec
+from sealing import safetensors, tuned, weights
+from store_cas import FILE_MAX
+from xet_building import sha256_of
+
+from headwater import codec
+from headwater.ground import events
+from headwater.ground.clock import FixedClock
+from headwater.ground.db import Database, metadata
+from headwater.ground.errors import Corrupt, HeadwaterError
+from headwater.ground.names import Sha256
+from headwater.store import Store, Xets, entries, packs, rebase, seal, sweep, tables
+from headwater.store.evict import evict
+from headwater.store.kin import Relative
+from headwater.store.seal import Sealer
+
+MEMORY = Path("/dev/shm")
+TABLES = (
+    tables.blob, tables.xorb, tables.blob_xorb, tables.dedup, tables.pack, tables.tensor, tables.tensor_parent,
+    tables.blob_tensor, events.event, events.position,
+)  # fmt: skip
+EXAMPLES = int(os.environ.get("HEADWATER_STORE_EXAMPLES", "60"))  # more for a soak, and other ones each time
+SIZE = 3000
+ROOTS = [weights(seed, SIZE) for seed in range(3)]
+STEPS = ("pack.blocks", "seal.packed", "seal.proven", "rebase.packed", "sweep.tensors", "sweep.moved", "sweep.packs",
+         "evict.leaving", "evict.deleted")  # fmt: skip
+
+
+class Crash(BaseException):
+    """The process ended here."""
+
+
+def model(numbers: list[tuple[int, int]]) -> bytes:
+    """A file of tensors, each a root or one tuned from it."""
+    parts = {f"t{n}": tuned(ROOTS[root], tune, 0.01) if tune else ROOTS[root] for n, (root, tune) in enumerate(numbers)}
+    return safetensors(parts)
+
+
+FILES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4)), min_size=1, max_size=3).map(model) | st.integers(
+    0, 50
+).map(lambda n: f"line {n} of a text that is no model\n".encode() * 100)
+
+
+class Life(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
+        self.root = Path(self.folder.name)
+        self.clock = FixedClock()
+        self.files: dict[Sha256, bytes] = {}
+        self.open()
+        with self.db.write_soft() as connection:
+            metadata.create_all(connection, tables=list(TABLES))
+
+    def open(self) -> None:
+        """As after a start."""
+        self.db = Database(self.root / "hub.db")
+        self.store = Store(self.db, self.root / "store", self.clock, FILE_MAX, 20_000)
+        if not self.store.objects.incoming.exists():
+            self.store.objects.prepare()
+        self.xets = Xets(self.store)
+
+    def crashed(self) -> None:
+        self.db.close()
+        self.open()
+
+    def teardown(self) -> None:
+        self.db.close()
+        self.folder.cleanup()
+
+    def run(self, work: Callable[[], object], crash_at: str | None) -> None:
+        def at(name: str) -> None:
+            if name == crash_at:
+                raise Crash
+
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (packs, seal, rebase, sweep, sys.modules[evict.__module__]):
+                patch.setattr(module, "checkpoint", at)
+            # a process that is gone takes nothing back
+            patch.setattr(entries.Writing, "back", lambda _self: None)
+            try:
+                work()
+            except Crash:
+                self.crashed()
+            except HeadwaterError as error:
+                assert not isinstance(error, Corrupt), error
+
+    @initialize(data=FILES)
+    def begins(self, data: bytes) -> None:
+        self.put(data)
+
+    @rule(data=FILES)
+    def put(self, data: bytes) -> None:
+        sha256 = sha256_of(data)
+        self.store.ingest([data], sha256, len(data))
+        self.files[sha256] = data
+
+    def any_file(self, data: st.DataObject) -> Sha256:
+        return data.draw(st.sampled_from(sorted(self.files)))
+
+    def relatives(self, data: st.DataObject) -> list[Relative]:
+        chosen = data.draw(st.lists(st.sampled_from(sorted(self.files)), max_size=2, unique=True))
+        return [Relative(sha256, "somebody said so", "model.safetensors") for sha256 in chosen]
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), crash=st.none() | st.sampled_from(STEPS))
+    def sealing(self, data: st.DataObject, crash: str | None) -> None:
+        sha256, relatives = self.any_file(data), self.relatives(data)
+        sealer = Sealer(self.store, entries.Bounds(margin=0.0, depth_max=2))
+        self.run(lambda: sealer.seal(sha256, "model.safetensors", relatives), crash)
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), crash=st.none() | st.sampled_from(STEPS))
+    def rebasing(self, data: st.DataObject, crash: str | None) -> None:
+        sha256, relatives = self.any_file(data), self.relatives(data)
+        rebaser = rebase.Rebaser(self.store, entries.Bounds(margin=0.0, depth_max=2))
+        self.run(lambda: rebaser.rebase(sha256, "model.safetensors", relatives), crash)
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data())
+    def deleting(self, data: st.DataObject) -> None:
+        sha256 = self.any_file(data)
+        self.clock.advance(1)
+        assert sweep.blobs(self.store, [sha256], self.clock.now_ms()).blobs == 1
+        del self.files[sha256]
+
+    @rule(crash=st.none() | st.sampled_from(STEPS))
+    def sweeping(self, crash: str | None) -> None:
+        def work() -> None:
+            sweep.tensors(self.store)
+            sweep.packs(self.store)
+
+        self.run(work, crash)
+
+    @rule(crash=st.none() | st.sampled_from(STEPS), cache=st.sampled_from([0, 10_000]))
+    def evicting(self, crash: str | None, cache: int) -> None:
+        self.clock.advance(1)
+        now = self.clock.now_ms()
+        self.run(lambda: evict(self.store, self.xets, now, now, cache, self.store.take_heat()), crash)
+
+    @rule()
+    def restarting(self) -> None:
+        self.crashed()
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data())
+    def reading_a_part(self, data: st.DataObject) -> None:
+        sha256 = self.any_file(data)
+        whole = self.files[sha256]
+        start = data.draw(st.integers(0, len(whole)))
+        stop = data.draw(st.integers(start, len(whole)))
+        assert b"".join(self.store.read(sha256, start, stop)) == whole[start:stop]
+
+    @invariant()
+    def every_file_is_whole(self) -> None:
+        for sha256, data in self.files.items():
+            assert b"".join(self.store.read(sha256)) == data
+            assert not self.store.blob(sha256).damaged
+
+
+@pytest.mark.usefixtures("_plain")
+def test_T28_T29_whatever_happens_in_whatever_order_every_file_is_whole() -> None:
+    checked = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=40,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize="HEADWATER_STORE_EXAMPLES" not in os.environ,
+    )
+    run_state_machine_as_test(Life, settings=checked)
+
+
+@pytest.fixture
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "encode", plain_codec.encode)
+    monkeypatch.setattr(codec, "Decoder", plain_codec.Decoder)

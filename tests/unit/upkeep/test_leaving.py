@@ -1,0 +1,31 @@
+"""What deleting a repo says, in one sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from headwater.ground.names import RepoId
+from headwater.upkeep.leaving import Leaving, sentence
+
+
+def rid(name: str) -> RepoId:
+    return RepoId("model", "a", name)
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (Leaving(0, 0, 0, 0, (), 0, 0), "Frees 0 bytes."),
+        (Leaving(2, 300_000_000, 0, 0, (), 0, 0), "Frees 300 MB."),
+        (
+            Leaving(2, 999, 1_200_000_000, 3, (rid("b"), rid("c")), 0, 0),
+            "Frees 999 bytes. Kept 1.2 GB: 3 repos depend on it (a/b, a/c and 1 more).",
+        ),
+        (
+            Leaving(2, 999_700, 5, 1, (rid("b"),), 1, 7 * 10**12),
+            "Frees 1 MB. Kept 5 bytes: 1 repo depends on it (a/b). 1 file stays (7 TB), since other repos hold the same.",
+        ),
+    ],
+)
+def test_deleting_is_told_in_a_sentence(left: Leaving, said: str) -> None:
+    assert sentence(left) == said
