@@ -4,10 +4,10 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.stamp
 
-.PHONY: help setup serve test check clients soak bench lint fix docs
+.PHONY: help setup serve test check clients soak bench bench-store bench-observatory lint fix docs
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,12 @@ soak: $(STAMP) ## the long ones: 20 GB uploads and the like
 
 bench: $(STAMP) ## the bars of the design, as CPU-seconds and ratios
 	$(BIN)/python -m benchmarks
+
+bench-store: $(STAMP) ## what the store leaves of real derivatives, beside BitX
+	$(BIN)/python -m benchmarks.store
+
+bench-observatory: $(STAMP) ## three million models, beside pandas
+	$(BIN)/python -m benchmarks.observatory
 
 lint: $(STAMP) ## ruff, mypy, import-linter
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
