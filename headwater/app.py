@@ -207,6 +207,8 @@ def start_work(rooms: Rooms) -> None:
     with rooms.db.write_soft() as connection:
         take_over(connection)
     upkeep_of(rooms).schedule(0)
+    if rooms.sealing is not None:
+        rooms.sealing.begin()
     rooms.jobs.start()
 
 

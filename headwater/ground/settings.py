@@ -79,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             description="Seal stored files in the background: encode their tensors against related ones, prove that "
             "they come back bit for bit, and drop the raw bytes after a while."
         ),
-    ] = False
+    ] = True
     seal_grace_s: Annotated[
         int, Meta(ge=0, description="The raw bytes of a sealed file are kept this much longer.")
     ] = DAY_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +34,7 @@ LOCKS = 64  # landing and deleting one object exclude each other; a stripe is en
 ROWS_CACHED = 8192  # blob rows never change while they are cached: sealing and sweeping forget them
 GATHER_BYTES = 256 << 10  # chunks and headers are smaller, and each piece costs a visit to a worker thread
 HEAT_KEPT = 4096  # sealed files whose reads are counted between two looks at what is hot
+SEGMENTS_AT_ONCE = 256  # whose tensors are looked up together
 RECIPES_CACHED = 32  # of sealed files; 20 KiB for a usual model's, 60 MiB for one of a million segments
 
 _ROWS = select(
@@ -351,11 +353,14 @@ class Store:
             raise _damaged(blob) from error
 
     def _pieces(self, blob: Blob, start: int, stop: int) -> Iterator[bytes]:
-        for segment in self.sealed_recipe(blob).segments(start, stop):
-            if segment.key:
-                yield from self.tensors.pieces(segment.key, segment.start, segment.start + segment.length)
-            else:
-                yield segment.literal
+        segments = self.sealed_recipe(blob).segments(start, stop)
+        while batch := list(itertools.islice(segments, SEGMENTS_AT_ONCE)):
+            self.tensors.look_up({segment.key for segment in batch if segment.key})
+            for segment in batch:
+                if segment.key:
+                    yield from self.tensors.pieces(segment.key, segment.start, segment.start + segment.length)
+                else:
+                    yield segment.literal
 
     def sealed_recipe(self, blob: Blob) -> recipe.Sealed:
         """How a sealed file is rebuilt. Corrupt, and flagged, when the row makes no sense."""

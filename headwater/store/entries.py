@@ -5,9 +5,10 @@ Refuses to know files, and where the raw bytes come from. Until `name` nothing r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -16,10 +17,12 @@ from headwater.codec import Form, Limits
 from headwater.ground.errors import Conflict
 from headwater.store import tables
 from headwater.store.blobs import Store
-from headwater.store.encoded import BLOCK_CACHE_BYTES, Damaged, Known, Tensors, shape_text
+from headwater.store.encoded import Damaged, Known, Tensors, shape_text
 from headwater.store.packs import Index, check_of, encode_index
 from headwater.store.writing import Writing
 
+CACHE_BYTES = 24 << 20  # a block each of a tensor, of its parents, and of what these stand on
+BATCH = 500  # keys in one statement: far below SQLite's limit of variables
 PARENTS_MAX = 4  # that the codec is offered for one tensor
 
 Why = tuple[bytes, str]
@@ -42,8 +45,8 @@ class Entries:
     def __init__(self, store: Store, bounds: Bounds, writing: Writing) -> None:
         self._store, self._bounds, self._writing = store, bounds, writing
         self.pending: dict[bytes, Known] = {}
-        self.known = Tensors(store.db, store.packs, BLOCK_CACHE_BYTES, self.pending)
-        self._rows: list[dict[str, object]] = []
+        self.known = Tensors(store.db, store.packs, CACHE_BYTES, self.pending)
+        self._rows: list[dict[str, Any]] = []
         self._parents: dict[bytes, tuple[bytes, ...]] = {}
         self.healed: list[bytes] = []
         """Keys of tensors that were damaged, once they are named."""
@@ -131,24 +134,24 @@ class Entries:
         """
         self._writing.record(connection)
         now = self._store.clock.now_ms()
-        ids: dict[bytes, int] = {}
-        for row in self._rows:
-            key = row["key"]
-            assert isinstance(key, bytes)
-            mine = tables.tensor.c.key == key
-            damaged = connection.execute(select(tables.tensor.c.id).where(mine, tables.tensor.c.state == "damaged"))
-            if damaged.first() is not None:
+        fresh = {row["key"]: row for row in self._rows}
+        known = _rows_of(connection, fresh)
+        for key in known:
+            # what was damaged is healed: the files that stand on it read the new copy
+            if known[key].state == "damaged":
                 self.healed.append(key)
-            if connection.execute(update(tables.tensor).where(mine).values(**row, state="whole")).rowcount == 0:
-                connection.execute(insert(tables.tensor).values(**row, created_ms=now))
-            ids[key] = _id_of(connection, key)
-            connection.execute(delete(tables.tensor_parent).where(tables.tensor_parent.c.tensor == ids[key]))
-        for key in same - ids.keys():
-            ids[key] = _id_of(connection, key)
-        for key, parents in self._parents.items():
-            for parent in set(parents):
-                known = ids.get(parent) or _id_of(connection, parent)
-                connection.execute(insert(tables.tensor_parent).values(tensor=ids[key], parent=known))
+            connection.execute(
+                update(tables.tensor).where(tables.tensor.c.key == key).values(**fresh[key], state="whole")
+            )
+            connection.execute(delete(tables.tensor_parent).where(tables.tensor_parent.c.tensor == known[key].id))
+        made = [{**row, "created_ms": now} for key, row in fresh.items() if key not in known]
+        if made:
+            connection.execute(insert(tables.tensor), made)
+        links = {(key, parent) for key, parents in self._parents.items() for parent in parents}
+        ids = _ids(connection, {*fresh, *same, *(parent for _key, parent in links)})
+        if links:
+            stands = [{"tensor": ids[key], "parent": ids[parent]} for key, parent in sorted(links)]
+            connection.execute(insert(tables.tensor_parent), stands)
         return ids
 
     def _has_row(self, key: bytes) -> bool:
@@ -163,10 +166,29 @@ class Entries:
         return Limits(self._bounds.cpu_s, self._bounds.memory_bytes, self._bounds.depth_max)
 
 
-def _id_of(connection: Connection, key: bytes) -> int:
-    found = connection.execute(
-        select(tables.tensor.c.id).where(tables.tensor.c.key == key, tables.tensor.c.state == "whole")
-    ).scalar()
-    if found is None:
-        raise Conflict(f"The tensor {key.hex()} went while a file was sealed on it; it will be tried again")
-    return int(found)
+@dataclass(frozen=True, slots=True)
+class _Known:
+    id: int
+    state: str
+
+
+def _rows_of(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, _Known]:
+    """id and state of those of these tensors that have a row."""
+    names = list(keys)
+    found: dict[bytes, _Known] = {}
+    for at in range(0, len(names), BATCH):
+        asked = select(tables.tensor.c.key, tables.tensor.c.id, tables.tensor.c.state).where(
+            tables.tensor.c.key.in_(names[at : at + BATCH])
+        )
+        for row in connection.execute(asked):
+            found[row.key] = _Known(row.id, row.state)
+    return found
+
+
+def _ids(connection: Connection, keys: set[bytes]) -> dict[bytes, int]:
+    """Conflict when one of them is not here, or not whole."""
+    found = {key: row.id for key, row in _rows_of(connection, keys).items() if row.state == "whole"}
+    if len(found) < len(keys):
+        missing = min(keys - found.keys())
+        raise Conflict(f"The tensor {missing.hex()} went while a file was sealed on it; it will be tried again")
+    return found

@@ -7,6 +7,7 @@ off. Refuses to know the database, how blocks are coded, and what files tensors 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -213,10 +214,14 @@ class Pack:
         try:
             packs.folder.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = packs.path(number).open("ab", buffering=0)
+        except OSError as error:
+            raise meaning(error, "writing a pack") from error
+        try:
             self._file.truncate(used_bytes)  # what a crash left is nobody's
             if self._new:
                 self._write(PACK_MAGIC)
         except OSError as error:
+            self._file.close()
             raise meaning(error, "writing a pack") from error
 
     def append(self, blocks: Iterable[bytes], make_index: Callable[[tuple[int, ...]], bytes]) -> Place:
@@ -230,8 +235,12 @@ class Pack:
             checkpoint("pack.blocks")
             index = make_index(tuple(stored))
             self._write(index)
-        except OSError as error:
-            raise meaning(error, "writing a pack") from error
+        except BaseException as error:
+            with contextlib.suppress(Unavailable):
+                self.back(start)
+            if isinstance(error, OSError):
+                raise meaning(error, "writing a pack") from error
+            raise
         return Place(self.number, start, self.size - start, len(index))
 
     def copy(self, packs: Packs, source: int, start: int, stop: int) -> int:

@@ -24,8 +24,8 @@ from headwater.ground.log import log
 from headwater.ground.names import Sha256
 from headwater.store import chunking, recipe, tables
 from headwater.store.blobs import UNSEALED, Blob, Store, files_on
-from headwater.store.encoded import BLOCK_CACHE_BYTES, Damaged, Tensors
-from headwater.store.entries import Bounds, Entries
+from headwater.store.encoded import Damaged, Tensors
+from headwater.store.entries import CACHE_BYTES, Bounds, Entries
 from headwater.store.kin import Kin, Relative, reader_of
 from headwater.store.objects import read_pieces
 from headwater.store.recipe import SEGMENTS_MAX, Segment
@@ -35,7 +35,7 @@ from headwater.store.writing import Writing
 ATTEMPTS_MAX = 16  # of one file, each after damage that nobody knew of was found
 LITERAL_BYTES_MAX = 4096  # what lies between tensors and is shorter is part of the recipe
 TENSOR_BYTES_MIN = 512  # a shorter tensor is a literal: its entry's index alone would be a third of it
-CHUNKED_BYTES_MAX = 16 << 30  # of one file: 260,000 chunks, whose rows are held in memory until all is proven
+CHUNKED_BYTES_MAX = 4 << 30  # of one file: 65,000 chunks, whose rows are one transaction of about a second
 STEP = 1 << 20
 BYTES = "BYTES"
 LITERALS_BYTES_MAX = recipe.LITERALS_BYTES_MAX
@@ -138,7 +138,7 @@ class Sealer:
 
     def _prove(self, blob: Blob, data: bytes, entries: Entries) -> None:
         """The whole file is read as readers will read it, and hashed (T31)."""
-        reading = Tensors(self._store.db, self._store.packs, BLOCK_CACHE_BYTES, entries.pending)
+        reading = Tensors(self._store.db, self._store.packs, CACHE_BYTES, entries.pending)
         found = recipe.decode_sealed(data, blob.sha256)
         digest = hashlib.sha256()
         missing = 0
@@ -311,14 +311,23 @@ class _Walk:
         def read(start: int, stop: int) -> bytes:
             return self._read(part.start + start, part.start + min(stop, size))
 
+        self.tensors += 1
+        try:
+            self._store_as(form, size, read, tensor.name)
+        except HeadwaterError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a mistake of the codec's costs space, and not the sealing of a file
+            log.error("tensor not encoded", name=tensor.name, dtype=form.dtype, shape=form.shape, exc_info=error)
+            self._store_as(Form(BYTES, (size,)), size, read, "")
+
+    def _store_as(self, form: Form, size: int, read: Callable[[int, int], bytes], name: str) -> None:
         hasher = codec.Hasher(form)
         for at in range(0, size, STEP):
             hasher.update(read(at, min(at + STEP, size)))
         key = hasher.key()
-        self.tensors += 1
-        self._segment(key, size)
         if not self._is_stored(key):
-            self._entries.write(key, form, size, read, self._entries.parents(key, self._kin.of(tensor.name)))
+            self._entries.write(key, form, size, read, self._entries.parents(key, self._kin.of(name)))
+        self._segment(key, size)
 
     def _segment(self, key: bytes, size: int) -> None:
         self.segments.append(Segment(size, key))

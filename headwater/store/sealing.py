@@ -42,18 +42,26 @@ def resume(store: Path) -> None:
 
 
 class Supervisor:
-    """Starts `python -m headwater WORDS` when there is work, one at a time. `look` is called about once a second."""
+    """Starts `python -m headwater WORDS` when there is work, one at a time, from `begin` to `stop`.
+
+    `look` is called about once a second.
+    """
 
     def __init__(self, words: Sequence[str], store: Path, clock: Clock, wanted: Callable[[], bool]) -> None:
         self._words, self._store, self._clock, self._wanted = tuple(words), store, clock, wanted
         self._child: subprocess.Popen[bytes] | None = None
         self._not_before_s = 0.0
         self._lock = threading.Lock()
-        self._stopped = False
+        self._begun = False
+
+    def begin(self) -> None:
+        """The process serves: it will also say when to stop."""
+        with self._lock:
+            self._begun = True
 
     def look(self) -> None:
         with self._lock:
-            if self._stopped or self._runs() or self._clock.tick_s() < self._not_before_s:
+            if not self._begun or self._runs() or self._clock.tick_s() < self._not_before_s:
                 return
             if is_paused(self._store) or not self._wanted():
                 return
@@ -64,7 +72,7 @@ class Supervisor:
 
     def stop(self) -> None:
         with self._lock:
-            self._stopped = True
+            self._begun = False
             child, self._child = self._child, None
         if child is None:
             return

@@ -16,11 +16,13 @@ from click.testing import CliRunner, Result
 from hub_building import Hub, memory_folder, open_hub
 from sqlalchemy import select
 
+from headwater import app as root
 from headwater.accounts import OPERATOR
 from headwater.cli.store import size_text, store_commands
 from headwater.ground import names
 from headwater.ground.errors import EntryMissing, Invalid
 from headwater.ground.names import Sha256
+from headwater.lineage import job
 from headwater.repos.tables import repo as repo_table
 from headwater.store import sealing, tables
 from headwater.upkeep import backup as keeping
@@ -127,7 +129,7 @@ def _drop_raw(hub: Hub) -> None:
         connection.execute(tables.blob.update().values(raw="gone"))
     for file in (hub.data / "store" / "blobs").glob("*/*"):
         file.unlink()
-    hub.rooms.store._rows.clear()  # noqa: SLF001 - as after a start
+    hub.rooms.store._rows.clear()  # as after a start
 
 
 def test_rebase_says_what_was_stored_anew(filled: Hub) -> None:
@@ -156,19 +158,13 @@ def _delete(hub: Hub, name: str) -> None:
 
 def test_a_purge_takes_what_no_repo_holds_and_refuses_what_one_does(filled: Hub) -> None:
     run(filled, "seal", "--all")
-    sha256 = _sha256_of(filled, BASE)
+    sha256 = hashlib.sha256(BASE).hexdigest()
     result = tried(filled, "purge", sha256, "--yes")
     assert "still held" in str(result.exception)
     _delete(filled, "ada/base")
     filled.clock.advance(1)
     assert told(filled, "purge", sha256, "--yes")["files"] == 1
     assert told(filled, "verify")["problems"] == []
-
-
-def _sha256_of(hub: Hub, data: bytes) -> Sha256:
-    with hub.rooms.db.read() as connection:
-        names_ = connection.execute(select(tables.blob.c.sha256)).scalars()
-        return next(Sha256(one) for one in names_ if one == hashlib.sha256(data).hexdigest())
 
 
 def test_pause_and_resume_leave_a_mark_that_the_sealing_process_sees(filled: Hub) -> None:
@@ -179,6 +175,11 @@ def test_pause_and_resume_leave_a_mark_that_the_sealing_process_sees(filled: Hub
     run(filled, "resume")
     run(filled, "resume")
     assert not sealing.is_paused(store)
+
+
+def test_the_serving_process_looks_for_the_work_that_lineage_makes() -> None:
+    assert job.FOLLOWER == root.SEALING
+    assert all(kind.startswith(f"{root.SEALING}.") for kind in (job.SURVEY, job.SEAL, job.REVIEW, job.RESEAL))
 
 
 def test_a_folder_that_is_no_hub_is_refused(tmp_path: Path) -> None:

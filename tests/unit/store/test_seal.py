@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import random
+from itertools import count as count_from
+from typing import Any
 
 import pytest
 from plain_codec import plain_codec
@@ -11,9 +14,11 @@ from store_cas import Cas
 from xet_building import sha256_of
 
 from headwater import codec
+from headwater.codec import Encoded, Form
 from headwater.ground.errors import Corrupt, Unavailable
 from headwater.store import tables, writing
 from headwater.store.objects import FileRun
+from headwater.store.packs import Pack
 from headwater.store.seal import Relative, Sealer, Stopped
 
 __all__ = ["plain_codec"]
@@ -331,3 +336,41 @@ def test_several_packs_hold_one_file(cas: Cas, monkeypatch: pytest.MonkeyPatch) 
     assert cas.read(sha256) == FILE
     only_sealed(cas, safetensors({"n": weights(20), "m": weights(21)}))
     assert len(list(cas.store.packs.ids())) >= 3
+
+
+def test_a_mistake_of_the_codecs_costs_space_and_not_the_sealing(cas: Cas, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = codec.encode
+
+    def encode(form: Form, *rest: Any) -> Encoded:
+        if form.dtype == "U8" and form.shape == (len(A),):
+            raise IndexError("a bug")
+        return good(form, *rest)
+
+    monkeypatch.setattr(codec, "encode", encode)
+    sha256 = only_sealed(cas, FILE)
+    assert {row.dtype for row in tensor_rows(cas) if row.size == len(A)} == {"BYTES"}
+    assert cas.read(sha256) == FILE
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 5])
+def test_T03_a_full_disk_stops_sealing_and_leaves_nothing_behind(
+    cas: Cas, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    good, calls = Pack._write, count_from(1)
+
+    def write(self: Pack, data: bytes) -> None:
+        if next(calls) == nth:
+            raise OSError(errno.ENOSPC, "full")
+        good(self, data)
+
+    blob = cas.put(FILE)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pack, "_write", write)
+        with pytest.raises(Unavailable) as refused:
+            seal(cas, blob.sha256)
+    assert refused.value.status == 507
+    assert count(cas, tables.tensor) == 0
+    assert (cas.store.packs.size(1) or 0) <= 16  # its mark at most
+    assert seal(cas, blob.sha256).sealed
+    drop_raw(cas, blob.sha256)
+    assert cas.read(blob.sha256) == FILE
