@@ -8,6 +8,7 @@ Refuses to know how a repo is stored: the composition root hands in a `Reader` t
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from headwater.catalog.tables import (
 from headwater.ground import events, jobs, names
 from headwater.ground.clock import Clock
 from headwater.ground.db import Database
-from headwater.ground.errors import HeadwaterError
+from headwater.ground.errors import HeadwaterError, RepoMissing
 from headwater.ground.events import Event
 from headwater.ground.names import CommitId, RepoId
 from headwater.repos.tables import hold, repo
@@ -199,10 +200,12 @@ class Index:
                 return
             with self._db.read() as connection:
                 before = _weights(connection, repo_id)
-            finding = self._find(row, before)
+            finding: _Finding | None = None
+            with contextlib.suppress(RepoMissing):  # deleted while it was read
+                finding = self._find(row, before)
             with self._db.write_soft() as connection:
                 # Read again inside: it may have been deleted since, and rows of a deleted repo would stay.
-                if connection.execute(_IS_LIVE, {"of_repo": repo_id}).first() is None:
+                if finding is None or connection.execute(_IS_LIVE, {"of_repo": repo_id}).first() is None:
                     _forget(connection, repo_id)
                 else:
                     _put(connection, row, finding, self._clock.now_ms())

@@ -67,6 +67,8 @@ def run(settings: Settings, sock: socket.socket) -> None:
         config = uvicorn.Config(app, **uvicorn_options(settings))
         server = uvicorn.Server(config)
         server.config.load()
+        # Whoever reads the announcement may connect at once: the first moments' requests wait and are not refused.
+        sock.listen(server.config.backlog)
         announce(rooms, settings)
         # What stands now stands for good: a full collection over it would stop every request for 50 ms.
         gc.collect()
