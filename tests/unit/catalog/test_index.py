@@ -13,7 +13,7 @@ from headwater.catalog import search
 from headwater.catalog.index import JOB
 from headwater.catalog.tables import POSTING_SHIFT, catalog, catalog_search, posting, standing, tag
 from headwater.ground import events, jobs
-from headwater.ground.errors import Unavailable
+from headwater.ground.errors import RepoMissing, Unavailable
 from headwater.repos.tables import repo
 
 from .conftest import a_gguf, a_safetensors
@@ -289,6 +289,20 @@ def test_rows_of_a_repo_deleted_while_it_was_read_do_not_stay(hub, known, index,
     index.index(made)
     assert everything(db)["catalog"] == []
     assert everything(db)["posting"] == []
+
+
+def test_a_repo_that_is_gone_in_the_middle_of_reading_is_no_error_and_leaves_nothing(
+    hub, known, index, db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = hub.repo("o/m", {"README.md": CARD})
+
+    def too_late(*_: Any) -> Any:
+        hub.change(made, "repo.deleted", state="deleted", key="#gone")
+        raise RepoMissing("#1")
+
+    monkeypatch.setattr(index, "_find", too_late)
+    index.index(made)
+    assert everything(db)["catalog"] == []
 
 
 def test_a_rebuild_makes_the_same_rows_again(hub, known, index, db, clock, counts) -> None:
