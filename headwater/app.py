@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from sqlalchemy import select
-
 import headwater.lineage.tables  # noqa: F401 - a new database is made of the tables that are declared
 from headwater.accounts import Accounts
 from headwater.accounts.tickets import load_secret
@@ -33,7 +31,7 @@ from headwater.ground import events
 from headwater.ground.clock import Clock, SystemClock
 from headwater.ground.db import Database
 from headwater.ground.errors import Invalid, Unavailable
-from headwater.ground.jobs import Handler, Runner, job, take_over
+from headwater.ground.jobs import Handler, Runner, is_any_due, take_over
 from headwater.ground.settings import Settings
 from headwater.repos import Repos
 from headwater.store import Store, Uploads, Xets
@@ -151,15 +149,8 @@ def _supervisor(settings: Settings, places: Places, db: Database, clock: Clock) 
 def _is_there_to_seal(db: Database, clock: Clock) -> bool:
     """Whether lineage has events to follow, or jobs that are due."""
     with db.read() as connection:
-        reached = connection.execute(
-            select(events.position.c.event_id).where(events.position.c.follower == SEALING)
-        ).scalar()
-        due = select(job.c.id).where(
-            job.c.kind.startswith(f"{SEALING}."),
-            job.c.state.in_(("waiting", "running")),  # the second: by a child that was killed
-            job.c.until_ms <= clock.now_ms(),
-        )
-        return (reached or 0) < events.last_id(connection) or connection.execute(due.limit(1)).first() is not None
+        behind = events.reached(connection, SEALING) < events.last_id(connection)
+        return behind or is_any_due(connection, SEALING, clock.now_ms())
 
 
 @dataclass(frozen=True, slots=True)

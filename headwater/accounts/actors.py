@@ -6,14 +6,13 @@ what their owner may do (`actor.py` says that).
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeVar
 
-from sqlalchemy import Connection, Select, bindparam, join, select, update
+from sqlalchemy import Select, bindparam, join, select, update
 
 from headwater.accounts.actor import Actor, Role
 from headwater.accounts.tables import member, namespace, session, token, user
@@ -25,7 +24,7 @@ from headwater.ground.settings import Settings
 CREDENTIAL_LENGTH_MAX = 1024  # longer ones were never given out; hashing megabytes for strangers is not our work
 KNOWN_MAX = 20_000  # remembered credentials, about 1 KB each
 UNKNOWN_MAX = 20_000  # remembered wrong ones, kept apart so that guesses cannot push out what is in use
-UNKNOWN_CACHE_S = 0.5  # a token made by another process works this soon after somebody tried it too early
+UNKNOWN_CACHE_S = 0.5  # a wrong credential is looked up again after this long, or after any commit
 USED_STEP_MS = 60_000  # the last-used time of a token is kept to the minute
 NEVER_MS = 1 << 62
 
@@ -96,20 +95,6 @@ class Actors:
         self._known: dict[str, _Known] = {}
         self._unknown: dict[str, float] = {}
         self._used: dict[int, int] = {}
-        self._changes = 0
-
-    def forget(self) -> None:
-        """Nothing decided before this call is used after it, not even by a look-up that is running now."""
-        self._changes += 1
-        self._known.clear()
-        self._unknown.clear()
-
-    @contextlib.contextmanager
-    def change(self) -> Iterator[Connection]:
-        """A durable transaction on accounts, after which no remembered decision is left."""
-        with self.db.write() as connection:
-            yield connection
-        self.forget()
 
     def actor_by_token(self, text: str) -> Actor:
         """Whose token it is. Unauthenticated if unknown, expired, revoked, or its owner is disabled or gone.
@@ -146,7 +131,8 @@ class Actors:
                 connection.execute(_USED, [{"token_id": key, "at_ms": at_ms} for key, at_ms in used.items()])
 
     def _look_up(self, key: str, read: Callable[[], _Known | None]) -> _Known:
-        # Whatever another process changes (`headwater admin` beside a running hub) makes every remembered key another.
+        # Whatever anybody commits, here or in another process (`headwater admin` beside a running hub), makes every
+        # remembered key another; asked before reading, so that a change in between leaves no old answer behind.
         key = f"{self.db.version()} {key}"
         tick_s = self.clock.tick_s()
         known = self._known.get(key)
@@ -157,16 +143,11 @@ class Actors:
         refused_until_s = self._unknown.get(key)
         if refused_until_s is not None and tick_s < refused_until_s:
             raise Unauthenticated
-        changes = self._changes
         known = read()
         if known is not None:
             _remember(self._known, key, known, KNOWN_MAX)
         else:
             _remember(self._unknown, key, tick_s + min(UNKNOWN_CACHE_S, self.settings.token_cache_s), UNKNOWN_MAX)
-        if changes != self._changes:
-            # Compared after remembering: a change in between would otherwise leave its old answer behind.
-            self._known.pop(key, None)
-            self._unknown.pop(key, None)
         if known is None:
             raise Unauthenticated
         return known

@@ -78,7 +78,7 @@ class Orgs(People):
         visibility = check_visibility(default_visibility or self.settings.default_visibility)
         check_fullname(fullname)
         at_ms = self.clock.now_ms()
-        with self.change() as connection:
+        with self.db.write() as connection:
             require_sign_in(actor)
             mine = select(func.count()).where(member.c.user_id == actor.user_id, member.c.role == "admin")
             if connection.execute(mine).scalar_one() >= ORGS_PER_USER_MAX and not is_hub_admin(connection, actor):
@@ -96,7 +96,7 @@ class Orgs(People):
     ) -> Namespace:
         """Changes what is given and leaves the rest. Its admins may."""
         at_ms = self.clock.now_ms()
-        with self.change() as connection:
+        with self.db.write() as connection:
             before = live(connection, name, "org")
             require_rule(connection, actor, before)
             after = Namespace(
@@ -139,7 +139,7 @@ class Orgs(People):
         """Takes a user in, or gives a member another role. Only admins of the organization or of the hub (T39)."""
         checked = check_role(role)
         at_ms = self.clock.now_ms()
-        with self.change() as connection:
+        with self.db.write() as connection:
             space = live(connection, org_name, "org")
             require_rule(connection, actor, space)
             who = live(connection, user_name, "user")
@@ -150,7 +150,7 @@ class Orgs(People):
     def remove_member(self, actor: Actor, org_name: str, user_name: str) -> None:
         """Admins remove anybody, a member removes himself. Ends all his grants there (T38)."""
         at_ms = self.clock.now_ms()
-        with self.change() as connection:
+        with self.db.write() as connection:
             space = live(connection, org_name, "org")
             require_sign_in(actor)
             if not self._is(connection, actor, user_name):

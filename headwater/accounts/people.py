@@ -382,7 +382,7 @@ class People(Actors):
         names.new_namespace(name)  # before the hash is paid for
         password_hash = None if password is None else passwords.hashed(password)
         at_ms = self.clock.now_ms()
-        with self.change() as connection:
+        with self.db.write() as connection:
             columns = {"fullname": fullname, "email": email, "password_hash": password_hash, "is_admin": is_admin}
             user_id = add_user(connection, name, at_ms, **columns)
             tell(connection, "user.created", at_ms, by, id=user_id, name=name, is_admin=is_admin)
@@ -409,7 +409,7 @@ class People(Actors):
 
     def _change_user(self, actor: Actor, name: str, what: str, **columns: str | bool) -> None:
         at_ms = self.clock.now_ms()
-        with self.change() as connection:
+        with self.db.write() as connection:
             space = live(connection, name, "user")
             if what in _BY_HIMSELF:
                 require_rule(connection, actor, space)
@@ -428,7 +428,7 @@ class People(Actors):
     def rename_namespace(self, actor: Actor, name: str, new: str) -> Namespace:
         """A user or an organization under another name; the old one leads there and is nobody else's, ever (T41)."""
         at_ms = self.clock.now_ms()
-        with self.change() as connection:
+        with self.db.write() as connection:
             before = live(connection, name)
             require_rule(connection, actor, before)
             old_names = select(func.count()).where(namespace.c.moved_to == before.id)
@@ -450,7 +450,7 @@ class People(Actors):
         organization, or if a follower says so (repos are left).
         """
         at_ms = self.clock.now_ms()
-        with self.change() as connection:
+        with self.db.write() as connection:
             before = live(connection, name)
             if before.kind == "user":
                 require_hub_admin(connection, actor)

@@ -104,7 +104,7 @@ def seed(accounts: Accounts, document: bytes) -> SeedReport:
                 names.new_namespace(entry.name)
             if not passwords.fits(_stored_hash(accounts, entry.name), entry.password):
                 hashes[names.key(entry.name)] = passwords.hashed(entry.password)
-    with accounts.change() as connection:
+    with accounts.db.write() as connection:
         work = _Work(connection, accounts.clock.now_ms(), accounts.settings.default_visibility, hashes, warnings)
         for entry in parsed.users:
             with _naming("user", entry.name):

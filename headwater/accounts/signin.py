@@ -79,7 +79,7 @@ class SignIn(People):
 
     def sign_out(self, actor: Actor) -> None:
         """Ends the session that the actor came by."""
-        with self.change() as connection:
+        with self.db.write() as connection:
             connection.execute(delete(session).where(session.c.hash == actor.session_hash))
 
     # ---- one-time links ----

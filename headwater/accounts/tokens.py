@@ -114,7 +114,7 @@ class Tokens(People):
         if expires_ms is not None and not at_ms < expires_ms < 1 << 53:
             raise Invalid("token expiry: must lie in the future")
         secret = fresh_secret(self.clock)
-        with self.change() as connection:
+        with self.db.write() as connection:
             whose = _owner(connection, actor, owner)
             token_id = add_token(connection, whose, name, secret, checked, at_ms=at_ms, expires_ms=expires_ms)
             data = {"id": token_id, "user_id": whose.id, "name": name, "role": role, "expires_ms": expires_ms}
@@ -130,7 +130,7 @@ class Tokens(People):
     def revoke_token(self, actor: Actor, token_id: int) -> None:
         """One of the actor's own, or any if the operator asks. EntryMissing: others' tokens do not exist (T35)."""
         at_ms = self.clock.now_ms()
-        with self.change() as connection:
+        with self.db.write() as connection:
             require_sign_in(actor)
             question = _TOKEN.where(token.c.id == token_id)
             if actor is not OPERATOR:

@@ -43,7 +43,6 @@ from headwater.tensors import Read
 FOLLOWER = "catalog"
 JOB = "catalog.index"
 MAIN = "refs/heads/main"
-EVENTS_READ_MAX = 500  # in one transaction
 README = "README.md"
 CARD_BYTES_MAX = 4 << 20  # of README.md: its front matter, and the links in its text
 TAGS_MAX = 1_100  # what a card may have, and what files add
@@ -125,11 +124,6 @@ _TAGS_KNOWN = select(tag.c.key, tag.c.id).where(
     tag.c.type == bindparam("of_type"), tag.c.key.in_(bindparam("of_keys", expanding=True))
 )
 _IS_LIVE = select(repo.c.id).where(repo.c.id == bindparam("of_repo"), repo.c.state == "live")
-_POSITION = select(events.position.c.event_id).where(events.position.c.follower == FOLLOWER)
-_REACHED = upsert(events.position)
-_REACHED = _REACHED.on_conflict_do_update(
-    index_elements=[events.position.c.follower], set_={"event_id": _REACHED.excluded.event_id}
-)
 _LIVE = (
     select(repo.c.id)
     .where(repo.c.state == "live", repo.c.id > bindparam("after"))
@@ -152,23 +146,9 @@ class Index:
     # Following events
 
     def follow(self) -> int:
-        """Enqueue what happened since the last call, and count likes; how many events there were.
-
-        Position and jobs are one transaction: after a crash nothing is left out, and nothing is done twice but what
-        may be.
-        """
-        followed = 0
+        """Enqueue what happened since the last call, and count likes; how many events there were."""
         with self._following:
-            while True:
-                with self._db.read() as connection:  # usually there is nothing new, and no writer need wait
-                    position = connection.execute(_POSITION).scalar() or 0
-                    batch = events.since(connection, position, EVENTS_READ_MAX)
-                if not batch:
-                    return followed
-                with self._db.write_soft() as connection:
-                    self._take(connection, batch)
-                    connection.execute(_REACHED, {"follower": FOLLOWER, "event_id": batch[-1].id})
-                followed += len(batch)
+            return events.follow(self._db, FOLLOWER, self._take)
 
     def _take(self, connection: Connection, batch: list[Event]) -> None:
         changed: dict[int, None] = {}
@@ -231,7 +211,7 @@ class Index:
             last = events.last_id(connection)
             for table in (catalog, standing, posting, tag, catalog_search):
                 connection.execute(delete(table))
-            connection.execute(_REACHED, {"follower": FOLLOWER, "event_id": last})
+            events.reach(connection, FOLLOWER, last)
             total = connection.execute(select(func.count()).where(repo.c.state == "live")).scalar_one()
         done = after = 0
         while True:

@@ -5,14 +5,18 @@ Knows no room: an event is a kind, whom it concerns and a small JSON object. Row
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Table, Text, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.sql import func
 
-from headwater.ground.db import metadata
+from headwater.ground.db import Database, metadata
+
+READ_MAX = 500  # events in one transaction
 
 event = Table(
     "event",
@@ -67,6 +71,8 @@ class Event:
 
 
 _INSERT = insert(event)
+_REACH = upsert(position)
+_REACH = _REACH.on_conflict_do_update(index_elements=[position.c.follower], set_={"event_id": _REACH.excluded.event_id})
 
 
 def append(
@@ -92,7 +98,7 @@ def append(
     )
 
 
-def since(connection: Connection, after_id: int, limit: int = 500) -> list[Event]:
+def since(connection: Connection, after_id: int, limit: int = READ_MAX) -> list[Event]:
     rows = connection.execute(select(event).where(event.c.id > after_id).order_by(event.c.id).limit(limit))
     return [
         Event(row.id, row.kind, row.repo_id, row.actor_id, msgspec.json.decode(row.data), row.at_ms) for row in rows
@@ -101,3 +107,30 @@ def since(connection: Connection, after_id: int, limit: int = 500) -> list[Event
 
 def last_id(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.max(event.c.id), 0))).scalar_one())
+
+
+def reached(connection: Connection, follower: str) -> int:
+    """The last event that a follower has taken; 0 if none."""
+    return connection.execute(select(position.c.event_id).where(position.c.follower == follower)).scalar() or 0
+
+
+def reach(connection: Connection, follower: str, event_id: int) -> None:
+    connection.execute(_REACH, {"follower": follower, "event_id": event_id})
+
+
+def follow(db: Database, follower: str, take: Callable[[Connection, list[Event]], None]) -> int:
+    """Hands what happened since the last call to `take`, batch by batch; how many events there were.
+
+    What `take` writes and the position are one transaction: after a crash nothing is left out, and nothing is done
+    twice but what may be. For one caller at a time.
+    """
+    followed = 0
+    while True:
+        with db.read() as connection:  # usually there is nothing new, and no writer need wait
+            batch = since(connection, reached(connection, follower))
+        if not batch:
+            return followed
+        with db.write_soft() as connection:
+            take(connection, batch)
+            reach(connection, follower, batch[-1].id)
+        followed += len(batch)

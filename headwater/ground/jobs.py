@@ -121,6 +121,14 @@ def take_over(connection: Connection) -> int:
     return len(held)
 
 
+def is_any_due(connection: Connection, group: str, now_ms: int) -> bool:
+    """Whether a job whose kind begins with `group.` waits to be run, or was left behind by a process that is gone."""
+    asked = select(job.c.id).where(
+        job.c.kind.startswith(f"{group}."), job.c.state.in_(("waiting", "running")), _past(now_ms)
+    )
+    return connection.execute(asked.limit(1)).first() is not None
+
+
 @dataclass(frozen=True, slots=True)
 class GivenUp:
     """`at_ms` is when the last try failed."""
@@ -302,10 +310,13 @@ def _give_up(connection: Connection, job_id: int, error: str, now_ms: int) -> No
     connection.execute(update(job).where(job.c.id == job_id).values(values))
 
 
+def _past(now_ms: int) -> ColumnElement[bool]:
+    return or_(job.c.until_ms <= now_ms, job.c.since_ms > now_ms + CLOCK_STEP_MS)
+
+
 def _due(kinds: tuple[str, ...], now_ms: int, mine: set[int]) -> Any:
     """The next job to run: waiting long enough, or running under a lease that has ended, the oldest first."""
     other = job.alias()
-    past: ColumnElement[bool] = or_(job.c.until_ms <= now_ms, job.c.since_ms > now_ms + CLOCK_STEP_MS)
     # One kind and key at a time: a handler need not expect itself.
     twin_runs = exists().where(
         other.c.state == "running",
@@ -315,7 +326,9 @@ def _due(kinds: tuple[str, ...], now_ms: int, mine: set[int]) -> Any:
     )
     return (
         select(job)
-        .where(job.c.state.in_(("waiting", "running")), job.c.kind.in_(kinds), job.c.id.not_in(sorted(mine)), past)
+        .where(
+            job.c.state.in_(("waiting", "running")), job.c.kind.in_(kinds), job.c.id.not_in(sorted(mine)), _past(now_ms)
+        )
         .where(~twin_runs)
         .order_by(job.c.until_ms, job.c.id)
         .limit(1)

@@ -13,8 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, exists, or_, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Row, and_, bindparam, exists, or_, select
 
 from headwater.ground import events, jobs
 from headwater.ground.clock import Clock
@@ -36,7 +35,6 @@ from headwater.store.tables import blob
 
 FOLLOWER = "lineage"
 SURVEY, SEAL, REVIEW, RESEAL = "lineage.survey", "lineage.seal", "lineage.review", "lineage.reseal"
-EVENTS_READ_MAX = 500  # in one transaction
 PAGE = 500  # files of a repo at once
 SETTLE_MS = 5_000  # the catalog reads the card meanwhile, and shards of one upload come together
 PAUSED_MS = 60_000  # how long a file waits while sealing is paused
@@ -53,11 +51,6 @@ ReadFile = Callable[[Sha256, int, int], Iterable[bytes]]
 """`read(sha256, start, stop)`: the bytes [start, stop) of a stored file, in pieces: `Store.read`."""
 
 _other = hold.alias()
-_POSITION = select(events.position.c.event_id).where(events.position.c.follower == FOLLOWER)
-_REACHED = insert(events.position)
-_REACHED = _REACHED.on_conflict_do_update(
-    index_elements=[events.position.c.follower], set_={"event_id": _REACHED.excluded.event_id}
-)
 _COMMITTED = and_(hold.c.repo_id == bindparam("of_repo"), hold.c.committed.is_(True))
 _UNSEEN = (
     select(hold.c.sha256, hold.c.path, blob.c.size)
@@ -123,19 +116,12 @@ class Work:
 
     def follow(self) -> int:
         """Enqueues what is to be done about the events since the last call; how many there were."""
-        followed = 0
         with self._following:
-            while True:
-                with self._db.read() as connection:
-                    position = connection.execute(_POSITION).scalar() or 0
-                    batch = events.since(connection, position, EVENTS_READ_MAX)
-                if not batch:
-                    return followed
-                with self._db.write_soft() as connection:
-                    for kind, repo_id in dict.fromkeys(_follows(batch)):
-                        jobs.enqueue(connection, self._clock, kind, str(repo_id), {}, wait_ms=SETTLE_MS)
-                    connection.execute(_REACHED, {"follower": FOLLOWER, "event_id": batch[-1].id})
-                followed += len(batch)
+            return events.follow(self._db, FOLLOWER, self._take)
+
+    def _take(self, connection: Connection, batch: list[Event]) -> None:
+        for kind, repo_id in dict.fromkeys(_follows(batch)):
+            jobs.enqueue(connection, self._clock, kind, str(repo_id), {}, wait_ms=SETTLE_MS)
 
     # Looking at files
 
