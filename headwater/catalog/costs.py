@@ -13,9 +13,9 @@ changed (lineage.warmth).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
@@ -25,12 +25,12 @@ from headwater.accounts.actor import Actor
 from headwater.catalog import cards
 from headwater.catalog.tables import catalog
 from headwater.ground import names
+from headwater.ground.db import batches
 from headwater.ground.errors import Invalid
 from headwater.ground.names import RepoId, Sha256
 from headwater.repos.tables import hold, repo
 from headwater.store.tables import blob, blob_tensor, tensor, tensor_parent
 
-BATCH = 500  # names in one statement
 FILES_MAX = 2_000  # of a revision; what is beyond is not counted
 PARENT_FILES_MAX = 4  # named for one file
 PARENT_TENSORS_ASKED = 64  # the largest ones: whose files tell which files the parents are
@@ -42,8 +42,6 @@ ALONE, CHUNKS = "alone", "chunks"
 State = Literal["sealed", "raw", "waiting", "damaged"]
 """raw: it would not become smaller. waiting: it was not looked at, or not yet."""
 Why = Literal["same repo", "declared base model", "similar weights", "no longer here"]
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +144,7 @@ def costs(connection: Connection, viewed: Viewed, files: Sequence[File]) -> Cost
     unique = list({one.sha256: one for one in files}.values())
     told: dict[Sha256, FileCost] = {}
     tensors: dict[Sha256, list[Shown]] = {}
-    for batch in _batches(unique):
+    for batch in batches(unique):
         shown = tensors_of(connection, viewed, [one.sha256 for one in batch])
         blobs = _blobs(connection, viewed, [one.sha256 for one in batch])
         for one in batch:
@@ -254,7 +252,7 @@ def _ways(tensors: Iterable[Shown]) -> tuple[Way, ...]:
 
 
 def tensors_of(connection: Connection, viewed: Viewed, files: Sequence[Sha256]) -> dict[Sha256, list[Shown]]:
-    """The stored tensors of at most BATCH sealed files."""
+    """The stored tensors of one batch of sealed files."""
     mine = blob_tensor.c.sha256.in_(files)
     ours = select(blob_tensor.c.tensor).where(mine)
     direct: dict[int, list[int]] = {}
@@ -337,7 +335,7 @@ def _hidden(connection: Connection, viewed: Viewed, files: Sequence[Sha256]) -> 
 def _used_unseen(connection: Connection, viewed: Viewed, tensors: Sequence[int]) -> set[int]:
     """Those that a file uses of which the actor may not know."""
     found: set[int] = set()
-    for batch in _batches(tensors):
+    for batch in batches(tensors):
         asked = (
             select(blob_tensor.c.tensor)
             .join(hold, hold.c.sha256 == blob_tensor.c.sha256)
@@ -478,10 +476,6 @@ def _together(files: Iterable[FileCost]) -> tuple[Parent, ...]:
                     known, raw_bytes=known.raw_bytes + one.raw_bytes, tensors=known.tensors + one.tensors
                 )
     return tuple(sorted(found.values(), key=lambda one: (-one.raw_bytes, one.rid is None)))
-
-
-def _batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    return (values[at : at + BATCH] for at in range(0, len(values), BATCH))
 
 
 WAYS: Mapping[str, str] = {

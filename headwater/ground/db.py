@@ -8,10 +8,12 @@ a power cut (counters, last-used times): about a hundred times cheaper, just as 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -20,12 +22,22 @@ from sqlalchemy.pool import QueuePool
 
 from headwater.ground.errors import Corrupt, HeadwaterError, Unavailable
 
+_T = TypeVar("_T")
+
 metadata = MetaData()
 """All tables of all rooms; each room declares its own in its `tables.py`."""
 
+BATCH = 500  # names in one statement: far below SQLite's 32,766 variables
 READERS_MAX = 64  # one per worker thread, with room for background threads
 MAPPED_BYTES_MAX = 256 << 20  # read through the page cache: a quarter off lists with many rows
 CACHE_PAGES_KIB = 16_384  # of page cache per connection: the index pages of a large hub's hot lists
+
+
+def batches(values: Iterable[_T]) -> Iterator[list[_T]]:
+    """As many values at a time as one statement takes."""
+    left = iter(values)
+    while batch := list(itertools.islice(left, BATCH)):
+        yield batch
 
 
 class Database:

@@ -9,10 +9,8 @@ Refuses to know: how bytes are kept, what a commit is, and HTTP. Every question 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -32,17 +30,14 @@ from sqlalchemy.sql import false, true
 
 from headwater.accounts.actor import Actor, visible
 from headwater.ground.clock import Clock
-from headwater.ground.db import Database
+from headwater.ground.db import Database, batches
 from headwater.ground.errors import Invalid
 from headwater.ground.names import Sha256
 from headwater.repos.tables import hold, repo, xorb_hold
 from headwater.store.tables import blob, blob_xorb, xorb
 
-BATCH = 500  # names in one statement: far below SQLite's 32,766 variables
 NAMED_MAX = 100  # missing objects listed in one error; the rest is counted
 PAGE_MAX = 1000  # rows of one page, so that no answer grows with the repo
-
-_Name = TypeVar("_Name", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +120,7 @@ class Holds:
     def hold_in(self, connection: Connection, repo_id: int, names: Iterable[Sha256]) -> None:
         """`hold` inside the caller's transaction. A name that is no blob is a 422."""
         now_ms = self._clock.now_ms()
-        for batch in _batches(names):
+        for batch in batches(names):
             known = set(connection.execute(_KNOWN, {"names": batch}).scalars())
             if len(known) < len(set(batch)):
                 raise missing_objects(sorted(set(batch) - known))
@@ -139,7 +134,7 @@ class Holds:
         """Of those the repo holds, pending or not: name -> size in bytes. What is absent is not held."""
         found: dict[Sha256, int] = {}
         with self._db.read() as connection:
-            for batch in _batches(names):
+            for batch in batches(names):
                 rows = connection.execute(_SIZES, {"repo": repo_id, "names": batch})
                 found.update((Sha256(row.sha256), row.size) for row in rows)
         return found
@@ -191,7 +186,7 @@ class Holds:
         """
         held: set[Sha256] = set()
         with self._db.write() as connection:
-            for batch in _batches(names):
+            for batch in batches(names):
                 found = self._readable(connection, actor, batch)
                 self.hold_in(connection, repo_id, sorted(found))
                 rows = connection.execute(_SIZES.where(blob.c.state == "whole"), {"repo": repo_id, "names": batch})
@@ -216,7 +211,7 @@ class Holds:
 
     def hold_xorbs_in(self, connection: Connection, repo_id: int, hashes: Iterable[str]) -> None:
         now_ms = self._clock.now_ms()
-        for batch in _batches(hashes):
+        for batch in batches(hashes):
             connection.execute(_HOLD_XORBS, {"repo": repo_id, "names": batch, "now": now_ms})
 
     def xorb_readable(self, actor: Actor, name: str) -> bool:
@@ -226,7 +221,7 @@ class Holds:
         """Those of these xorbs that this actor may read: held by, or part of a committed blob of, a repo he reads."""
         found: set[str] = set()
         with self._db.read() as connection:
-            for batch in _batches(hashes):
+            for batch in batches(hashes):
                 directly = (
                     select(xorb_hold.c.xorb)
                     .join_from(xorb_hold, repo, xorb_hold.c.repo_id == repo.c.id)
@@ -320,9 +315,3 @@ def contents_visible(actor: Actor) -> ColumnElement[bool]:
 
 def _page(asked: Select[tuple[str]], key: ColumnElement[str], limit: int) -> Select[tuple[str]]:
     return asked.order_by(key).limit(min(limit, PAGE_MAX))
-
-
-def _batches(names: Iterable[_Name]) -> Iterator[list[_Name]]:
-    left = iter(names)
-    while batch := list(itertools.islice(left, BATCH)):
-        yield batch

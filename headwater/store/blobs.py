@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, bindparam, delete, select, update
+from sqlalchemy import CTE, Connection, Row, Select, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from headwater.ground import events
@@ -536,6 +536,17 @@ def files_on(key: bytes) -> Select[Any]:
         .distinct()
         .order_by(tables.blob_tensor.c.sha256)
     )
+
+
+def standing_on(roots: Sequence[int]) -> CTE:
+    """(root, id): each of these tensors with itself and with all that stand on it, at any depth."""
+    below = (
+        select(tables.tensor.c.id.label("root"), tables.tensor.c.id.label("id"))
+        .where(tables.tensor.c.id.in_(roots))
+        .cte("below", recursive=True)
+    )
+    link = tables.tensor_parent.alias()
+    return below.union(select(below.c.root, link.c.tensor).join(below, link.c.parent == below.c.id))
 
 
 def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -6,21 +6,18 @@ those may not know of. Refuses to know repos.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, case, func, select
 
+from headwater.ground.db import batches
 from headwater.ground.names import Sha256
 from headwater.store import tables
-from headwater.store.blobs import Store
+from headwater.store.blobs import Store, standing_on
 from headwater.store.kin import reader_of
 from headwater.store.splitting import split
-
-BATCH = 500
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,14 +241,14 @@ def leaving(store: Store, files: Sequence[Sha256]) -> Leaving:
     with store.db.read() as connection:
         freed = _raw_bytes(connection, files)
         own: dict[int, int] = {}
-        for batch in _batches(files):
+        for batch in batches(files):
             asked = select(tables.tensor.c.id, tables.tensor.c.length).join(
                 tables.blob_tensor, tables.blob_tensor.c.tensor == tables.tensor.c.id
             )
             own.update((row[0], row[1]) for row in connection.execute(asked.where(_of(batch))))
         dependants: set[Sha256] = set()
         kept: set[int] = set()
-        for roots in _batches(sorted(own)):
+        for roots in batches(sorted(own)):
             for root, sha256 in connection.execute(_users(roots)):
                 if sha256 not in gone:
                     kept.add(root)
@@ -263,7 +260,7 @@ def leaving(store: Store, files: Sequence[Sha256]) -> Leaving:
 def _raw_bytes(connection: Connection, files: Sequence[Sha256]) -> int:
     """Of objects of their own. What xorbs free depends on who else uses them, and is not counted."""
     total = 0
-    for batch in _batches(files):
+    for batch in batches(files):
         asked = select(func.coalesce(func.sum(tables.blob.c.size), 0)).where(
             tables.blob.c.sha256.in_(batch), tables.blob.c.recipe.is_(None), tables.blob.c.raw != "gone"
         )
@@ -277,17 +274,7 @@ def _of(batch: Sequence[str]) -> ColumnElement[bool]:
 
 def _users(roots: Sequence[int]) -> Select[Any]:
     """(tensor, file) for all files that use one of these tensors, or one that stands on it."""
-    below = (
-        select(tables.tensor.c.id.label("root"), tables.tensor.c.id.label("id"))
-        .where(tables.tensor.c.id.in_(roots))
-        .cte("below", recursive=True)
-    )
-    link = tables.tensor_parent.alias()
-    below = below.union(select(below.c.root, link.c.tensor).join(below, link.c.parent == below.c.id))
+    below = standing_on(roots)
     return select(below.c.root, tables.blob_tensor.c.sha256).join(
         tables.blob_tensor, tables.blob_tensor.c.tensor == below.c.id
     )
-
-
-def _batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    return (values[at : at + BATCH] for at in range(0, len(values), BATCH))

@@ -6,23 +6,21 @@ so that nobody learns by deleting who stands on him. The operator and administra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from sqlalchemy import Connection, and_, case, func, select
 
 from headwater.accounts.actor import Actor
 from headwater.catalog import costs
 from headwater.catalog.costs import Shown, Viewed, readable
+from headwater.ground.db import batches
 from headwater.ground.names import RepoId, Sha256
 from headwater.repos.tables import hold, repo
-from headwater.store.tables import blob, blob_tensor, tensor_parent
+from headwater.store.blobs import standing_on
+from headwater.store.tables import blob, blob_tensor
 
-BATCH = 500  # names in one statement
 NAMED_MAX = 20  # dependants in one answer; the others are counted
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def leaving(connection: Connection, actor: Actor, repo_id: int, now_ms: int) -> 
     going = [name for name in sizes if name not in shared]
     viewed = Viewed(actor, repo_id, now_ms, 0.0)
     tensors: dict[int, Shown] = {}
-    for batch in _batches(going):
+    for batch in batches(going):
         for found in costs.tensors_of(connection, viewed, batch).values():
             tensors.update((one.id, one) for one in found)
     kept, repos = _kept(connection, viewed, sorted(tensors))
@@ -98,7 +96,7 @@ def _size(size_bytes: int) -> str:
 
 def _held_elsewhere(connection: Connection, actor: Actor, repo_id: int, files: Sequence[Sha256]) -> set[Sha256]:
     found: set[Sha256] = set()
-    for batch in _batches(files):
+    for batch in batches(files):
         asked = (
             select(hold.c.sha256)
             .join(repo, repo.c.id == hold.c.repo_id)
@@ -113,7 +111,7 @@ def _raw_bytes(connection: Connection, files: Sequence[Sha256]) -> int:
     raw = case((and_(blob.c.sealed.is_not(None), blob.c.raw == "gone"), 0), else_=blob.c.size)
     return sum(
         int(connection.execute(select(func.coalesce(func.sum(raw), 0)).where(blob.c.sha256.in_(batch))).scalar_one())
-        for batch in _batches(files)
+        for batch in batches(files)
     )
 
 
@@ -121,14 +119,8 @@ def _kept(connection: Connection, viewed: Viewed, roots: Sequence[int]) -> tuple
     """Those of these tensors that a file of another repo needs of which the actor may know; and those repos."""
     kept: set[int] = set()
     repos: set[RepoId] = set()
-    for batch in _batches(roots):
-        below = (
-            select(blob_tensor.c.tensor.label("root"), blob_tensor.c.tensor.label("id"))
-            .where(blob_tensor.c.tensor.in_(batch))
-            .cte("below", recursive=True)
-        )
-        link = tensor_parent.alias()
-        below = below.union(select(below.c.root, link.c.tensor).join(below, link.c.parent == below.c.id))
+    for batch in batches(roots):
+        below = standing_on(batch)
         users = (
             select(below.c.root, repo.c.type, repo.c.namespace, repo.c.name)
             .join_from(below, blob_tensor, blob_tensor.c.tensor == below.c.id)
@@ -141,7 +133,3 @@ def _kept(connection: Connection, viewed: Viewed, roots: Sequence[int]) -> tuple
             kept.add(row.root)
             repos.add(RepoId(row.type, row.namespace, row.name))
     return kept, repos
-
-
-def _batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    return (values[at : at + BATCH] for at in range(0, len(values), BATCH))
