@@ -81,10 +81,10 @@ def test_a_torn_file_is_made_anew(world: World, left: int) -> None:
     assert depths(world) == {1: 1, 2: 1}
     RESTING.close()
     (file,) = lasting(world)
-    whole = file.read_bytes()
-    file.write_bytes(whole[:left])
+    file.write_bytes(file.read_bytes()[:left])
     assert depths(world) == {1: 1, 2: 1}
-    assert [len(one.read_bytes()) for one in lasting(world)] == [len(whole)]
+    (file,) = lasting(world)  # rows are written in any order, so its length may differ by bytes
+    assert file.read_bytes()[-4:] == b"PAR1"
 
 
 @pytest.mark.usefixtures("hub")
