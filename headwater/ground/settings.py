@@ -72,6 +72,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         ),
     ] = 28 * DAY_S
 
+    undelete_s: Annotated[
+        int, Meta(ge=0, description="A deleted repo can be brought back for this long; its bytes stay meanwhile.")
+    ] = 7 * DAY_S
+
     # sealing
     seal: Annotated[
         bool,
@@ -95,6 +99,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     seal_memory_bytes: Annotated[
         int, Meta(ge=16 * MIB, description="Memory for encoding one tensor, in the sealing process.")
     ] = 64 * MIB
+    second_copy_from: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="A tensor that at least this many others stand on is kept twice, in two packs; 0: none is.",
+        ),
+    ] = 10
     raw_cache_bytes: Annotated[
         int, Meta(ge=0, description="Raw bytes of sealed files that are read often may take this much disk.")
     ] = 10 * GIB

@@ -23,8 +23,10 @@ repo = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),  # of the last commit on main
     Column("state", Text, nullable=False, server_default=text("'live'")),  # live | deleted
+    Column("deleted_ms", BigInteger),  # since when it waits for being brought back; none: it is live, or gone for good
     UniqueConstraint("type", "key", name="repo_type_key"),
     Index("repo_namespace", "namespace_id"),
+    Index("repo_deleted", "deleted_ms", sqlite_where=text("deleted_ms IS NOT NULL")),
 )
 
 # Old names: of moved repos (repo_id set) and of deleted ones (repo_id null), by whom they may be used again.

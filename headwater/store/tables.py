@@ -107,3 +107,13 @@ blob_tensor = Table(
     Column("tensor", ForeignKey("tensor.id"), primary_key=True),
     Index("blob_tensor_tensor", "tensor"),
 )
+
+# A second copy of an entry, byte for byte, in another pack: of tensors that many others stand on.
+tensor_copy = Table(
+    "tensor_copy",
+    metadata,
+    Column("tensor", ForeignKey("tensor.id"), primary_key=True),
+    Column("pack", ForeignKey("pack.id"), nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Index("tensor_copy_pack", "pack"),
+)

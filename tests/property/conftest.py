@@ -26,7 +26,7 @@ from headwater.store.objects import LocalObjects
 MEMORY = Path("/dev/shm")
 OURS = (
     tables.blob, tables.xorb, tables.blob_xorb, tables.dedup, tables.upload, tables.pack, tables.tensor,
-    tables.tensor_parent, tables.blob_tensor, events.event, events.position,
+    tables.tensor_parent, tables.tensor_copy, tables.blob_tensor, events.event, events.position,
 )  # fmt: skip
 
 settings.register_profile(

@@ -44,7 +44,7 @@ from headwater.store.seal import Sealer
 MEMORY = Path("/dev/shm")
 TABLES = (
     tables.blob, tables.xorb, tables.blob_xorb, tables.dedup, tables.pack, tables.tensor, tables.tensor_parent,
-    tables.blob_tensor, events.event, events.position,
+    tables.tensor_copy, tables.blob_tensor, events.event, events.position,
 )  # fmt: skip
 EXAMPLES = int(os.environ.get("HEADWATER_STORE_EXAMPLES", "60"))  # more for a soak, and other ones each time
 SIZE = 3000
