@@ -19,6 +19,7 @@ import hashlib
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, select, tuple_
@@ -72,8 +73,13 @@ class Visitor(NamedTuple):
     @classmethod
     def of(cls, address: str, agent: str) -> Visitor:
         """`agent`: the User-Agent header, or ''."""
-        said = agent[:AGENT_CHARS_MAX].lower()
-        return cls(address, any(sign in said for sign in _CI_SIGNS))
+        return cls(address, _is_ci(agent[:AGENT_CHARS_MAX]))
+
+
+@lru_cache(256)  # clients of a version say the same
+def _is_ci(agent: str) -> bool:
+    said = agent.lower()
+    return any(sign in said for sign in _CI_SIGNS)
 
 
 @dataclass(slots=True)

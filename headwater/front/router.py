@@ -90,7 +90,7 @@ class Router:
             raise NotOffered("No such page: the path has too many parts")
         found: list[tuple[dict[str, tuple[Route, tuple[str, ...]]], list[str]]] = []
         _walk(self._root, parts, 0, [], found)
-        found = [(table, values) for table, values in found if _can_be_ours(table, values)]
+        found = [one for one in found if _can_be_ours(*one)]
         for table, values in found:
             # HEAD is GET without the body
             hit = table.get(method) or (table.get("GET") if method == "HEAD" else None)
@@ -108,10 +108,14 @@ class Router:
 def _can_be_ours(table: dict[str, tuple[Route, tuple[str, ...]]], values: list[str]) -> bool:
     """Whether what stands in the place of a type or a namespace can be one; else the address is that of another thing,
     which this version does not offer (`/api/jobs/...`, `/oauth/...`)."""
-    _, names = next(iter(table.values()))
-    given = dict(zip(names, values, strict=True))
-    namespace = given.get("ns", "")
-    return not namespace.startswith(".") and namespace not in NO_PEOPLE and given.get("type", "models") in TYPES
+    for _, names in table.values():
+        for name, value in zip(names, values, strict=True):
+            if name == "ns" and (value in NO_PEOPLE or value[:1] == "."):
+                return False
+            if name == "type" and value not in TYPES:
+                return False
+        break  # those of all methods stand in the same places
+    return True
 
 
 def _walk(node: _Node, parts: list[str], at: int, values: list[str], found: list[Any]) -> None:

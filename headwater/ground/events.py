@@ -52,10 +52,13 @@ KINDS: dict[str, str] = {
     "repo.moved": "A repo got another name or owner.",
     "repo.changed": "A repo's settings changed.",
     "repo.deleted": "A repo was deleted.",
+    "repo.undeleted": "A deleted repo was brought back.",
+    "repo.purged": "A deleted repo can't be brought back any more: its time was over, or somebody would not wait.",
     "repo.liked": "Somebody liked a repo.",
     "repo.unliked": "Somebody took a like back.",
     "ref.moved": "A branch, tag or pull ref was created, moved or deleted: a commit, a push, a squash.",
     "blob.damaged": "Stored bytes were found not to match their hash.",
+    "copy.damaged": "One of the two copies of a tensor was found damaged; the other one serves.",
 }
 """Every kind there is; `docs/reference/events.md` is generated from it."""
 

@@ -180,9 +180,9 @@ def file_path(text: str) -> FilePath:
         raise refuse(f"must have 1 to {PATH_LENGTH_MAX} characters")
     if text.startswith("/") or text.endswith("/") or "\\" in text:
         raise refuse("must be relative and use '/' between its parts")
-    if any(unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") or c in _DIRECTION_MARKS for c in text):
+    if _hides_something(text):
         raise refuse("contains control characters or marks that hide its direction")
-    if unicodedata.normalize("NFC", text) != text:
+    if not unicodedata.is_normalized("NFC", text):
         raise refuse("is not in Unicode normal form C")
     parts = text.split("/")
     if len(parts) > PATH_DEPTH_MAX:
@@ -199,6 +199,12 @@ def file_path(text: str) -> FilePath:
     return FilePath(text)
 
 
+def _hides_something(text: str) -> bool:
+    if _PRINTED.match(text):  # nearly every path there is
+        return False
+    return any(unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") or c in _DIRECTION_MARKS for c in text)
+
+
 def _is_reserved(part: str) -> bool:
     """Whether some file system takes this name for `.git` or for a device.
 
@@ -212,4 +218,5 @@ def _is_reserved(part: str) -> bool:
 _DIRECTION_MARKS = frozenset(
     "\u200b\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
 )
+_PRINTED = re.compile(r"[\x20-\x7e]+\Z")
 _GIT_SHORT = re.compile(r"git~\d+\Z")  # NTFS short names of .git

@@ -307,7 +307,10 @@ def test_a_newer_headwaters_schema_is_refused_politely_and_not_touched(migrated:
     assert schema(migrated.path) == before
 
 
-def test_the_version_changes_with_every_commit_of_anybody_and_with_nothing_else(migrated: Database) -> None:
+def test_the_version_changes_with_every_commit_of_anybody_and_with_nothing_else(
+    migrated: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db_module, "VERSION_BELIEVED_S", 0.0)  # what others commit is seen at once
     other = Database(migrated.path)
     before = migrated.version()
     with other.read() as connection:
@@ -323,6 +326,21 @@ def test_the_version_changes_with_every_commit_of_anybody_and_with_nothing_else(
         connection.execute(insert(event).values(kind="y", data="{}", at_ms=1))
         raise ZeroDivisionError
     assert migrated.version() == before
+    other.close()
+
+
+def test_the_version_is_believed_for_a_moment_and_never_after_a_write_of_ones_own(
+    migrated: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db_module, "VERSION_BELIEVED_S", 3600.0)
+    other = Database(migrated.path)
+    before = migrated.version()
+    with other.write() as connection:
+        connection.execute(insert(event).values(kind="x", data="{}", at_ms=1))
+    assert migrated.version() == before
+    with migrated.write_soft() as connection:
+        connection.execute(insert(event).values(kind="y", data="{}", at_ms=1))
+    assert migrated.version() != before
     other.close()
 
 
