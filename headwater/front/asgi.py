@@ -11,6 +11,7 @@ import contextlib
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -38,6 +39,25 @@ SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-
 ErrorPage = Callable[[Rooms, Request, Answer, HeadwaterError], Answer]
 
 
+BEGUN = "headwater.begun"
+"""Where a connection leaves, in the scope, what it has begun."""
+
+
+@dataclass(slots=True)
+class Begun:
+    """A request, its route, and its answer where that was made at once."""
+
+    request: Request
+    route: Route | None
+    answer: Answer | None
+
+    def packet(self) -> bodies.Packet | None:
+        """The whole answer to a request without a body, if it is in memory."""
+        if self.answer is None:
+            return None
+        return bodies.packet(_signed(self.request, self.answer), head_only=self.request.method == "HEAD")
+
+
 class App:
     def __init__(self, rooms: Rooms, router: Router) -> None:
         self.rooms = rooms
@@ -55,15 +75,14 @@ class App:
     async def __call__(self, scope: bodies.Message, receive: bodies.Receive, send: bodies.Send) -> None:
         if scope["type"] != "http":
             return
-        request = self._request(scope)
+        begun: Begun = scope.get(BEGUN) or self.begin(scope)
+        request = begun.request
         incoming = bodies.Incoming(receive, request.headers, self.traffic, scope.get("extensions"))
         if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
             incoming.complete = True
         try:
-            answer = await self._begun(request, await self._answered(request, incoming))
-            answer.headers.setdefault("X-Request-Id", request.id)
-            for name, value in SECURITY_HEADERS.items():
-                answer.headers.setdefault(name, value)
+            answer = begun.answer or await self._answered(begun.route, request, incoming)
+            answer = _signed(request, await self._with_first_bytes(request, answer))
             head_only = request.method == "HEAD"
             await bodies.send(answer, send, receive, self.traffic, incoming, head_only=head_only)
         except bodies.ClientGone:
@@ -77,6 +96,21 @@ class App:
         finally:
             if request.file is not None:
                 request.file.close()
+
+    def begin(self, scope: bodies.Message) -> Begun:
+        """Finds the route, and answers where the route is quick or there is none. Raises nothing."""
+        request = self._request(scope)
+        route: Route | None = None
+        answer: Answer | None = None
+        try:
+            route, request.params = self.router.match(request.method, request.raw_path)
+            if route.quick:
+                answer = self._handle(route, request)
+        except HeadwaterError as error:
+            answer = self._refused(request, route, error)
+        except Exception as error:  # noqa: BLE001 - as in `_answered`
+            answer = self._bug(request, error)
+        return Begun(request, route, answer)
 
     def _request(self, scope: bodies.Message) -> Request:
         raw = scope["headers"]
@@ -100,7 +134,7 @@ class App:
             base_url=self.rooms.settings.base_url,
         )
 
-    async def _begun(self, request: Request, answer: Answer) -> Answer:
+    async def _with_first_bytes(self, request: Request, answer: Answer) -> Answer:
         """The answer with its first bytes in hand, or the error of a disk that does not give them."""
         if request.method == "HEAD":
             return answer
@@ -117,14 +151,11 @@ class App:
         with contextlib.suppress(Unavailable):  # a disk that fails may not take the mark either
             await loop.run_in_executor(self.pool, self.rooms.store.flag_object, error.path, error.why)
 
-    async def _answered(self, request: Request, incoming: bodies.Incoming) -> Answer:
+    async def _answered(self, route: Route | None, request: Request, incoming: bodies.Incoming) -> Answer:
         """The handler's answer, or the error's; never raises but when the client left."""
+        assert route is not None  # else there is an answer already
         loop = asyncio.get_running_loop()
-        route: Route | None = None
         try:
-            route, request.params = self.router.match(request.method, request.raw_path)
-            if route.quick:
-                return self._handle(route, request)
             if route.body == "none":
                 return await loop.run_in_executor(self.pool, self._handle, route, request)
             return await self._with_body(route, request, incoming)
@@ -233,6 +264,14 @@ class App:
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
         self._waiting.shutdown(wait=True, cancel_futures=True)
+
+
+def _signed(request: Request, answer: Answer) -> Answer:
+    """With what every answer says."""
+    answer.headers.setdefault("X-Request-Id", request.id)
+    for name, value in SECURITY_HEADERS.items():
+        answer.headers.setdefault(name, value)
+    return answer
 
 
 def _said(request: Request) -> str:

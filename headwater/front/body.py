@@ -284,6 +284,24 @@ def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     return headers
 
 
+Packet = tuple[int, list[tuple[bytes, bytes]], bytes]
+"""Status, headers and body of a whole answer."""
+
+
+def packet(answer: Answer, *, head_only: bool) -> Packet | None:
+    """An answer that is in memory as a whole; None: it has to be streamed."""
+    body = b"" if head_only else _in_memory(answer)
+    return None if body is None else (answer.status, _headers(answer), body)
+
+
+def _in_memory(answer: Answer) -> bytes | None:
+    if answer.pieces is None:
+        return answer.body
+    if len(answer.pieces) == 1 and isinstance(whole := answer.pieces[0], bytes) and len(whole) <= STEP:
+        return whole
+    return None
+
+
 async def send(
     answer: Answer, send: Send, receive: Receive, traffic: Traffic, incoming: Incoming, *, head_only: bool
 ) -> None:
@@ -300,7 +318,7 @@ async def send(
             return
         await send({"type": "http.response.body", "body": b"" if head_only else answer.body})
         return
-    if len(answer.pieces) == 1 and isinstance(whole := answer.pieces[0], bytes) and len(whole) <= STEP:
+    if (whole := _in_memory(answer)) is not None:
         await send({"type": "http.response.body", "body": whole})
         return
     left = asyncio.Event()

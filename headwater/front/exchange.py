@@ -18,7 +18,7 @@ import socket
 import sys
 import termios
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -33,6 +33,24 @@ WAITING_BYTES_MAX = 512 << 10  # of a body, beyond what was asked for
 _UNFIT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # in a header's name or value: it would begin another header
 
 T = TypeVar("T")
+
+
+def head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The head of an answer as it goes over the line. RuntimeError: a header would begin another one."""
+    lines = [b"%b: %b" % header for header in headers]
+    if _UNFIT.search(b"".join(lines)):
+        raise RuntimeError("a header of this answer holds control characters")
+    return STATUS_LINE[status] + b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+class Answered:
+    """Stands in an exchange's place once its answer went out at once: what uvicorn asks of an exchange that is over."""
+
+    response_started = response_complete = keep_alive = True
+    disconnected = False
+
+    def __init__(self) -> None:
+        self.message_event = asyncio.Event()
 
 
 class Exchange(RequestResponseCycle):
@@ -176,24 +194,22 @@ class Exchange(RequestResponseCycle):
 
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         assert not self.response_started
-        lines: list[bytes] = []
-        for name, value in (*self.default_headers, *headers):
+        sent = [*self.default_headers]
+        for name, value in headers:
             if name == b"content-length":
                 self.expected_content_length, self.chunked_encoding = int(value), False
             elif name == b"connection" and value == b"close":
                 self.keep_alive = False
                 continue
-            lines.append(b"%b: %b" % (name, value))
-        if _UNFIT.search(b"".join(lines)):
-            raise RuntimeError("a header of this answer holds control characters")
-        self.response_started = True
-        self.waiting_for_100_continue = False
+            sent.append((name, value))
         if not self.keep_alive:
-            lines.append(b"connection: close")
+            sent.append((b"connection", b"close"))
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in (204, 304):
             self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked")
-        self._head = STATUS_LINE[status] + b"\r\n".join(lines) + b"\r\n\r\n"
+            sent.append((b"transfer-encoding", b"chunked"))
+        self._head = head(status, sent)
+        self.response_started = True
+        self.waiting_for_100_continue = False
 
     def _send_body(self, body: bytes, *, more: bool) -> None:
         if self.scope["method"] == "HEAD":

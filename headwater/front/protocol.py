@@ -13,10 +13,13 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from headwater.front.exchange import TAKE, ZERO_COPY, Exchange
+from headwater.front.asgi import BEGUN, App
+from headwater.front.exchange import TAKE, ZERO_COPY, Answered, Exchange, head
 from headwater.ground.settings import Settings
 
 HEADERS_MAX = 100  # browsers send about 20, the clients about 12
+_WITHOUT_BODY = frozenset(("GET", "HEAD"))
+_BODY_FOLLOWS = frozenset((b"content-length", b"transfer-encoding"))
 LINGER_S = 2.0  # what a refused client still sends is read and dropped: a reset would take the answer from it
 
 
@@ -33,7 +36,7 @@ class Connection(HttpToolsProtocol):
     _header_bytes = 0
     _in_headers = False
     _refused = False
-    _newest: Exchange
+    _newest: Exchange | Answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -75,7 +78,10 @@ class Connection(HttpToolsProtocol):
             raise _Refused
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
         self._header_bytes += len(name) + len(value)
         if len(self.headers) > HEADERS_MAX or self._header_bytes > self.settings.header_bytes_max:
             self._too_large()
@@ -103,6 +109,8 @@ class Connection(HttpToolsProtocol):
     def _exchange(self, *, keep_alive: bool) -> None:
         """As uvicorn has it at the end of the headers, with exchanges of our own, and without upgrades."""
         free = self._between_requests()
+        if free and keep_alive and self._answers_at_once():
+            return
         made = Exchange(self, self._on_body_taken, self.settings.idle_timeout_s, keep_alive=keep_alive)
         self.cycle = self._newest = made
         extensions: dict[str, Any] = {ZERO_COPY: {}, TAKE: made.take}
@@ -113,8 +121,35 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((made, self.app))
 
+    def _answers_at_once(self) -> bool:
+        """Sends what is ready without a task and an exchange: half of what a small answer costs.
+
+        False: it has to go the usual way, with what was begun here.
+        """
+        app = self.app
+        if (
+            self.scope["method"] not in _WITHOUT_BODY
+            or self.expect_100_continue
+            or self.flow.write_paused
+            or not isinstance(app, App)
+            or any(name in _BODY_FOLLOWS for name, _ in self.headers)
+        ):
+            return False
+        scope: Any = self.scope
+        begun = app.begin(scope)
+        packet = begun.packet()
+        if packet is None:
+            scope[BEGUN] = begun
+            return False
+        status, headers, body = packet
+        self.transport.write(head(status, [*self.server_state.default_headers, *headers]) + body)
+        answered: Any = Answered()
+        self.cycle = self._newest = answered
+        self.on_response_complete()
+        return True
+
     def on_body(self, body: bytes) -> None:
-        if not self._newest.response_complete and self._newest.holds(body):
+        if isinstance(self._newest, Exchange) and not self._newest.response_complete and self._newest.holds(body):
             self.flow.pause_reading()
 
     def _on_body_taken(self) -> None:

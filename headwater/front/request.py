@@ -92,12 +92,7 @@ class Request:
     def repo_id(self, kind: str | None = None) -> names.RepoId:
         """The repo that the path names, without the `.git` that git adds."""
         last = self.params["name"].removesuffix(".git")
-        namespace = self.params.get("ns")
-        return names.RepoId(
-            names.repo_type(kind or self.params.get("type") or "model"),
-            names.name(namespace, "namespace") if namespace else None,
-            names.name(last, "repo name"),
-        )
+        return names.repo_id_of(kind or self.params.get("type") or "model", self.params.get("ns"), last)
 
     def credentials(self) -> str:
         """The token of the Authorization header (Bearer, or the password of Basic), or ''."""

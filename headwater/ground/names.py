@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NewType
 
 from headwater.ground.errors import Invalid
@@ -165,6 +166,7 @@ def ref_part(text: str, what: str = "ref") -> str:
     return text
 
 
+@lru_cache(4096)  # clients ask for a file twice: HEAD, then GET
 def file_path(text: str) -> FilePath:
     """A path inside a repo. 422, as the Hub answers for paths.
 
@@ -197,6 +199,12 @@ def file_path(text: str) -> FilePath:
         if _is_reserved(part):
             raise refuse(f"has the reserved part {part!r}")
     return FilePath(text)
+
+
+@lru_cache(1024)
+def repo_id_of(kind: str, namespace: str | None, last: str) -> RepoId:
+    """A repo by the parts of its address."""
+    return RepoId(repo_type(kind), name(namespace, "namespace") if namespace else None, name(last, "repo name"))
 
 
 def _hides_something(text: str) -> bool:
