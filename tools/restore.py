@@ -1,9 +1,10 @@
 # ruff: noqa: ANN001, ANN201, ANN204, B019, PTH123, T201
 """Files out of a Headwater data folder without Headwater: `restore.py DATA` lists, `restore.py DATA SHA256 FILE`.
 
-The short way to read docs/spec/store.md. Needs numpy and zstandard; a thousand times slower than the hub. What it
-writes is compared with the SHA-256 at the end. It reads blobs, xorbs, and sealed files whose tensors are alone or on a
-parent as it is (predictor 1). Tensors of other predictors, and quantized blocks of several fields, it tells and leaves.
+docs/spec/store.md and docs/spec/codec.md, read aloud: what lies where and which bytes make a file are in here, and
+beside it what the bytes of a block say (coders.py), what dtypes are made of (words.py), and what follows from parents
+(predictors.py). It needs numpy and zstandard, restores all that Headwater stores, and takes a thousand times longer
+than the hub. It believes what it reads; what it wrote is compared with the SHA-256 at the end.
 """
 
 import functools
@@ -14,132 +15,11 @@ import struct
 import sys
 import zlib
 
-import numpy as np
-import zstandard
+from coders import decode
+from predictors import predicted
+from words import Form, Parts, join, layout_of, split
 
-FLOATS = {
-    "F64": (8, 52, 11),
-    "F32": (4, 23, 8),
-    "F16": (2, 10, 5),
-    "BF16": (2, 7, 8),
-    "F8_E4M3": (1, 3, 4),
-    "F8_E5M2": (1, 2, 5),
-}  # bytes, mantissa bits, exponent bits
-INTEGERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1, "BYTES": 1}
-BLOCK_BYTES = 2 << 20
-
-
-class Parts:
-    """Pieces of a block, front to back."""
-
-    def __init__(self, data):
-        self.data, self.at = bytes(data), 0
-
-    def take(self, count):
-        self.at += count
-        return self.data[self.at - count : self.at]
-
-    def number(self, form):
-        return struct.unpack("<" + form, self.take(struct.calcsize(form)))[0]
-
-    def part(self):
-        return self.take(self.number("I"))
-
-    def rest(self):
-        return self.data[self.at :]
-
-
-def unzip(frame):
-    return zstandard.ZstdDecompressor().decompressobj().decompress(frame)
-
-
-def unsqueeze(data):
-    return unzip(data[1:]) if data[0] else data[1:]
-
-
-def tokens(key, parts):
-    """rANS in contexts (codec/rans.py): four states in turn, 2048 slots, 32 bits at a time."""
-    table, stream = Parts(unsqueeze(parts.part())), np.frombuffer(parts.part(), "<u4").tolist()
-    rows, columns = table.number("B") + 1, table.number("B") + 1
-    starts = [*table.take(rows), 256]
-    low, high = (np.frombuffer(table.take(rows * columns), np.uint8).astype(int) for _ in range(2))
-    slots = []  # of each context: (token, frequency, first slot) of each slot
-    for frequencies in (low | high << 8).reshape(rows, columns).tolist():
-        row, first = [], 0
-        for token, frequency in enumerate(frequencies):
-            row += [(token, frequency, first)] * frequency
-            first += frequency
-        slots.append(row)
-    context = [row for row, start in enumerate(starts[:-1]) for _ in range(start, starts[row + 1])]
-    states, at, out = [stream[2 * i] << 32 | stream[2 * i + 1] for i in range(4)], 8, bytearray()
-    for i, one in enumerate(key.tolist()):
-        x = states[i & 3]
-        token, frequency, first = slots[context[one]][x & 2047]
-        x = frequency * (x >> 11) + (x & 2047) - first
-        if x < 1 << 31:
-            x, at = x << 32 | stream[at], at + 1
-        states[i & 3] = x
-        out.append(token)
-    return np.frombuffer(bytes(out), np.uint8)
-
-
-def alone(count, width, exponent, parts):
-    turned = np.empty((count, width), np.uint8)
-    for at in reversed(range(width)):
-        kind = parts.number("B")
-        plane = tokens(np.zeros(count, np.uint8), parts) if kind == 2 else parts.part()
-        turned[:, at] = np.frombuffer(unzip(plane) if kind == 1 else plane, np.uint8)
-    words, bits = turned.view(f"<u{width}").reshape(-1), width * 8
-    turn = 0 if not exponent or bits == 8 else 1 + max(exponent - 8, 0)
-    kind = words.dtype.type
-    return (words >> kind(turn)) | (words << kind(bits - turn)) if turn else words
-
-
-def delta(base, key, exponent, parts):
-    width, found = base.itemsize, tokens(key, parts).astype(np.int64)
-    values = found.astype(np.uint64)
-    bits = int.from_bytes(parts.take((parts.number("Q") + 7) // 8), "little")
-    keep, at = (1 if width == 8 else 2), 0
-    for i in np.flatnonzero(found >= 128).tolist() if width > 1 else ():
-        token = int(found[i])
-        low = ((token - 128) >> keep) + 7 - keep
-        lead = 1 << keep | token & ((1 << keep) - 1)
-        values[i] = lead << low | bits >> at & ((1 << low) - 1)
-        at += low
-    top = base.dtype.type(1 << (width * 8 - 1))
-    half = (values >> np.uint64(1)).astype(base.dtype)
-    change = np.where((values & np.uint64(1)).astype(bool), ~half, half)
-    if not exponent:
-        return base + change
-    moved = np.where(base & top, ~base, base | top) + change
-    return np.where(moved & top, moved & ~top, ~moved)
-
-
-def decode(data, count, width, mantissa, exponent, predicted):
-    parts = Parts(data)
-    coder = parts.number("B")
-    if coder in (0, 1):
-        return np.frombuffer(unzip(parts.rest()) if coder else parts.rest(), f"<u{width}")
-    if coder == 2:
-        return alone(count, width, exponent, parts)
-    base = predicted()
-    if coder == 5:
-        return base
-    key = np.zeros(count, np.uint8)
-    if exponent:
-        key = (base >> base.dtype.type(mantissa) & base.dtype.type(min((1 << exponent) - 1, 255))).astype(np.uint8)
-    elif width == 1:
-        key = base
-    if coder == 3:
-        return delta(base, key, exponent, parts)
-    if coder == 4 and width == 1:
-        return tokens(base, parts)
-    if coder == 6:
-        columns, skip, first = struct.unpack("<IIi", parts.take(12))
-        scale = np.frombuffer(unsqueeze(parts.part()), np.uint8)[(np.arange(count) + skip) // columns].astype(int)
-        rows = np.clip(first + scale - 2 * np.maximum(key.astype(int), 1) + 128, 1, 255)
-        return delta(base, np.where(scale == 255, 0, rows).astype(np.uint8), exponent, parts)
-    raise SystemExit(f"coder {coder} is left to the hub")
+PIECE_BYTES = 2 << 20
 
 
 class Store:
@@ -147,66 +27,134 @@ class Store:
         self.root = pathlib.Path(data) / "store"
         self.db = sqlite3.connect(f"file:{pathlib.Path(data) / 'headwater.sqlite'}?mode=ro", uri=True)
 
-    def index(self, key):
-        """An entry's own words, and where its blocks begin in which pack."""
-        asked = "SELECT pack, start, length, index_bytes FROM tensor WHERE key = ?"
-        pack, start, length, size = self.db.execute(asked, (key,)).fetchone()
-        path = self.root / "packs" / f"{pack:08x}"
-        with path.open("rb") as file:
-            file.seek(start + length - size)
-            index = Parts(file.read(size))
-        fixed = struct.unpack("<4sHHQQIIIBBH32s", index.take(72))
-        _, _, parents, raw, _, head, blocks, step, dtype, dims, _, own = fixed
-        assert own == key, "the database names another entry"
-        keys = [index.take(32) for _ in range(parents)]
-        index.take(8 * dims)
-        name, head = index.take(dtype).decode(), index.take(head)
-        stored = [struct.unpack("<I16s", index.take(20))[0] for _ in range(blocks)]
-        return path, start, raw, name, keys, head, step, stored
+    def pieces(self, sha256):
+        """A file, front to back: an object of its own, or what its sealed recipe says, or its recipe of xorbs."""
+        asked = "SELECT size, recipe, sealed FROM blob WHERE sha256 = ?"
+        size, recipe, sealed = self.db.execute(asked, (sha256,)).fetchone()
+        path = self.root / "blobs" / sha256[:2] / sha256[2:]
+        if path.exists():
+            with path.open("rb") as file:
+                while piece := file.read(PIECE_BYTES):
+                    yield piece
+        elif sealed is not None:
+            yield from self.sealed(sealed, 0, size)
+        else:
+            for xorb, start, stop in terms(recipe):
+                yield from self.xorb(xorb, start, stop)
+
+    def sealed(self, recipe, start, stop):
+        """Bytes [start, stop) of a file, by its recipe of version 2."""
+        parts, at = Parts(recipe), 0
+        version, count, _literal_bytes = parts.numbers("BII")
+        assert version == 2, "a sealed recipe of a later version"
+        rows = [parts.numbers("B7xQQ32s") for _ in range(count)]
+        literals = zlib.decompress(parts.rest()[:-16])
+        for is_tensor, length, begin, key in rows:
+            shift = begin - at
+            for low in range(max(start, at), min(stop, at + length), PIECE_BYTES):
+                high = min(low + PIECE_BYTES, stop, at + length)
+                read = self.tensor(key).read if is_tensor else lambda first, last: literals[first:last]
+                yield read(low + shift, high + shift)
+            at += length
+
+    def xorb(self, name, start, stop):
+        """Bytes of a xorb: of its object, or out of the sealed files that were built from it."""
+        path = self.root / "xorbs" / name[:2] / name[2:]
+        if path.exists():
+            yield path.read_bytes()[start:stop]
+            return
+        asked = "SELECT recipe, sealed FROM blob JOIN blob_xorb USING (sha256) WHERE xorb = ? AND sealed IS NOT NULL"
+        places = []  # bytes [low, high) of the xorb are a sealed file's, from `at` on
+        for recipe, sealed in self.db.execute(asked, (name,)).fetchall():
+            at = 0
+            for xorb, low, high in terms(recipe):
+                places += [(low, high, sealed, at)] if xorb == name else []
+                at += high - low
+        while start < stop:
+            low, high, sealed, at = next(place for place in places if place[0] <= start < place[1])
+            most = min(high, stop)
+            yield from self.sealed(sealed, at + start - low, at + most - low)
+            start = most
+
+    @functools.lru_cache(256)
+    def tensor(self, key):
+        return Tensor(self, key)
+
+    def places(self, key):
+        """Where the entry of a tensor lies; some lie in two packs, byte for byte the same."""
+        asked = """SELECT pack, start, length, index_bytes FROM tensor WHERE key = :key UNION ALL
+        SELECT copy.pack, copy.start, length, index_bytes FROM tensor_copy AS copy JOIN tensor ON id = tensor
+        WHERE key = :key"""
+        return self.db.execute(asked, {"key": key}).fetchall()
+
+
+def terms(recipe):
+    """Of a recipe of version 1: the xorbs' names in Xet's text form, and which bytes of each."""
+    assert recipe[0] == 1, "a recipe of a later version"
+    for at in range(1, len(recipe), 48):
+        *name, _first, _last, start, stop = struct.unpack("<4Q4I", recipe[at : at + 48])
+        yield "".join(f"{word:016x}" for word in name), start, stop
+
+
+class Tensor:
+    """An entry of a pack."""
+
+    def __init__(self, store, key):
+        for pack, start, length, size in store.places(key):
+            self.path, self.start = store.root / "packs" / f"{pack:08x}", start
+            if self.path.exists() and self.indexed(self.bytes(length - size, length), key):
+                break
+        else:
+            raise SystemExit(f"the tensor {key.hex()} is not where the database says")
+        self.parents = [store.tensor(parent) for parent in self.keys]
+
+    def bytes(self, start, stop):
+        with self.path.open("rb") as file:
+            file.seek(self.start + start)
+            return file.read(stop - start)
+
+    def indexed(self, data, key):
+        """Reads the entry's own index; False if it is another tensor's."""
+        index = Parts(data)
+        fixed = index.numbers("4sHHQQIIIBBH32s")
+        magic, _depth, parents, size, _length, head, blocks, self.step, dtype, dims, _zero, own = fixed
+        self.keys = [index.take(32) for _ in range(parents)]
+        shape = index.numbers(f"{dims}Q")
+        self.form, self.head = Form(index.take(dtype).decode(), shape), index.take(head)
+        self.stored = [index.numbers("I16x")[0] for _ in range(blocks)]
+        self.size, self.layout = size, layout_of(self.form.dtype)
+        elements = functools.reduce(int.__mul__, shape, 1)
+        if elements * self.layout.unit_bytes != size * self.layout.unit_elements:
+            self.layout = layout_of("BYTES")
+        return magic == b"HWT\1" and own == key
+
+    def planes(self, start, stop):
+        """Elements, as one array of words for each plane."""
+        size, elements = self.layout.unit_bytes, self.layout.unit_elements
+        return split(self.read(start // elements * size, -(-stop // elements) * size), self.layout)
+
+    def read(self, start, stop):
+        first, last = start // self.step, -(-stop // self.step)
+        raw = b"".join(self.block(number) for number in range(first, last))
+        return raw[start - first * self.step : stop - first * self.step]
 
     @functools.lru_cache(64)
-    def block(self, key, number):
-        path, start, raw, name, parents, head, step, stored = self.index(key)
-        with path.open("rb") as file:
-            file.seek(start + sum(stored[:number]))
-            block = Parts(file.read(stored[number]))
-        block.take(8)  # the codec's own checksum
+    def block(self, number):
+        begin = sum(self.stored[:number])
+        block = Parts(self.bytes(begin, begin + self.stored[number])[8:])  # behind the codec's own checksum
         if block.number("B") == 0:
             return block.rest()
-        low, high = number * step, min((number + 1) * step, raw)
-        if head[9] > 1 or name not in {**FLOATS, **INTEGERS}:
-            raise SystemExit(f"{name} with predictor {head[9]} is left to the hub")
-        width, mantissa, exponent = FLOATS.get(name) or (INTEGERS[name], 0, 0)
-        predicted = lambda: np.frombuffer(self.read(parents[0], low, high), f"<u{width}")  # noqa: E731
-        words = decode(block.part(), (high - low) // width, width, mantissa, exponent, predicted)
-        return words.astype(f"<u{width}").tobytes()
-
-    def read(self, key, start, stop):
-        step, out = self.index(key)[6], b""
-        for number in range(start // step, -(-stop // step)):
-            out += self.block(key, number)[max(start - number * step, 0) : stop - number * step]
-        return out
-
-    def pieces(self, sha256):
-        asked = "SELECT recipe, sealed, raw FROM blob WHERE sha256 = ?"
-        recipe, sealed, raw = self.db.execute(asked, (sha256,)).fetchone()
-        if sealed is not None and raw != "here":
-            yield from self.sealed(Parts(sealed))
-        elif recipe is None:
-            yield (self.root / "blobs" / sha256[:2] / sha256[2:]).read_bytes()
-        for at in range(1, len(recipe or b"") if sealed is None or raw == "here" else 0, 48):
-            words = struct.unpack("<4Q4I", recipe[at : at + 48])
-            name = "".join(f"{word:016x}" for word in words[:4])
-            yield (self.root / "xorbs" / name[:2] / name[2:]).read_bytes()[words[6] : words[7]]
-
-    def sealed(self, recipe):
-        _version, count, _size = struct.unpack("<BII", recipe.take(9))
-        rows = [struct.unpack("<B7xQQ32s", recipe.take(56)) for _ in range(count)]
-        literals = zlib.decompress(recipe.rest()[:-16])
-        for kind, length, start, key in rows:
-            for at in range(start, start + length, BLOCK_BYTES):
-                stop = min(at + BLOCK_BYTES, start + length)
-                yield self.read(key, at, stop) if kind else literals[at:stop]
+        units = range(number * self.step, min((number + 1) * self.step, self.size), self.layout.unit_bytes)
+        start = number * self.step // self.layout.unit_bytes * self.layout.unit_elements
+        stop = start + len(units) * self.layout.unit_elements
+        version, predictor, params = self.head[0], self.head[9], self.head[11:]
+        assert version == 1, "a head of a later version"
+        bases = functools.cache(lambda: predicted(predictor, params, self.form, self.parents, start, stop))
+        planes = [
+            decode(block.part(), plane, plane.words * len(units), lambda at=at: bases()[at])
+            for at, plane in enumerate(self.layout.planes)
+        ]
+        return join(planes, self.layout)
 
 
 def main(data, sha256=None, target=None):
