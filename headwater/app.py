@@ -18,6 +18,8 @@ from typing import IO, TYPE_CHECKING
 import headwater.lineage.tables  # noqa: F401 - a new database is made of the tables that are declared
 from headwater.accounts import Accounts
 from headwater.accounts.tickets import load_secret
+from headwater.carry.landing import JOB as LAND
+from headwater.carry.landing import Landing
 from headwater.catalog.counts import Counts
 from headwater.catalog.index import JOB, Index
 from headwater.catalog.tags import TagLists
@@ -35,7 +37,7 @@ from headwater.ground.jobs import Handler, Runner, is_any_due, take_over
 from headwater.ground.settings import Settings
 from headwater.repos import Repos
 from headwater.store import Store, Uploads, Xets
-from headwater.store.sealing import Supervisor
+from headwater.store.sealing import Supervisor, needs_codec
 from headwater.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -118,7 +120,8 @@ def open_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     handlers: dict[str, Handler] = {
         JOB: index.work,
         "git.maintenance": lambda job: upkeep.maintain(int(job.key)),
-        "upkeep": lambda _job: upkeep.collect_and_schedule(),
+        "upkeep": lambda _job: _keep_up(upkeep, store),
+        LAND: Landing(db, clock, repos, store, places.data).work,
     }
     sealing = _supervisor(settings, places, db, clock) if settings.seal else None
     feeds = [index.follow, store.follow, counts.flush_due, accounts.flush_used, *([sealing.look] if sealing else [])]
@@ -139,6 +142,21 @@ def open_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         jobs,
         sealing,
     )
+
+
+def _keep_up(upkeep: Upkeep, store: Store) -> None:
+    """At the start and every hour. Raw copies leave only here, so readers of files without one find a warm codec."""
+    _warm_codec(store)
+    upkeep.collect_and_schedule()
+    _warm_codec(store)
+
+
+def _warm_codec(store: Store) -> None:
+    """Loading the codec takes a second and a hundred megabytes: nothing for the first reader, or for an empty hub."""
+    if needs_codec(store):
+        from headwater import codec  # noqa: PLC0415 - see above
+
+        codec.warm()
 
 
 def _supervisor(settings: Settings, places: Places, db: Database, clock: Clock) -> Supervisor:

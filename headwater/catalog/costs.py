@@ -5,7 +5,8 @@ directly or not, on one that he may not read is told as if it stood on nothing, 
 others share, of whom he may see none, is told as if it were shared with nobody; and the reason why something is a
 parent is not what whoever stored it first was told, but what can be seen here: the same repo, the card, or neither.
 Tensors without parents are always told by their size alone, so that the one case does not differ from the other.
-What stands on a tensor whose files are all deleted is told as it is, unless somebody else shares it unseen.
+What stands on a tensor whose files are all deleted is told as it is, unless somebody else shares it unseen; a repo that
+was deleted counts as gone, though it may be brought back.
 
 All by SQL over the dependency tables; nothing is read of the files themselves. Refuses to know HTTP, and how layers
 changed (lineage.warmth).
@@ -325,7 +326,12 @@ def _hidden(connection: Connection, viewed: Viewed, files: Sequence[Sha256]) -> 
         repo.c.id == hold.c.repo_id,
         or_(repo.c.id == viewed.repo_id, readable(viewed.actor)),
     )
-    held = exists().where(blob_tensor.c.tensor == above.c.id, hold.c.sha256 == blob_tensor.c.sha256)
+    held = exists().where(
+        blob_tensor.c.tensor == above.c.id,
+        hold.c.sha256 == blob_tensor.c.sha256,
+        repo.c.id == hold.c.repo_id,
+        repo.c.state == "live",
+    )
     rows = connection.execute(select(above.c.root, held.label("held")).where(~seen)).all()
     hidden = {row.root for row in rows if row.held}
     gone = {row.root for row in rows} - hidden
@@ -340,7 +346,8 @@ def _used_unseen(connection: Connection, viewed: Viewed, tensors: Sequence[int])
             select(blob_tensor.c.tensor)
             .join(hold, hold.c.sha256 == blob_tensor.c.sha256)
             .join(repo, repo.c.id == hold.c.repo_id)
-            .where(blob_tensor.c.tensor.in_(batch), repo.c.id != viewed.repo_id, ~readable(viewed.actor))
+            .where(blob_tensor.c.tensor.in_(batch), repo.c.id != viewed.repo_id, repo.c.state == "live")
+            .where(~readable(viewed.actor))
         )
         found |= set(connection.execute(asked.distinct()).scalars())
     return found

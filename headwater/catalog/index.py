@@ -51,7 +51,7 @@ NAME_CHARS_MAX = 2 * names.NAME_LENGTH_MAX + 1
 LOCKS = 64
 REBUILD_BATCH = 1_000
 
-_WHOLE = frozenset(("repo.created", "repo.moved", "repo.changed", "repo.deleted"))
+_WHOLE = frozenset(("repo.created", "repo.moved", "repo.changed", "repo.deleted", "repo.undeleted"))
 _LIKES = frozenset(("repo.liked", "repo.unliked"))
 
 

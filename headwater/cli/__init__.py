@@ -9,6 +9,7 @@ import click
 from headwater import __version__
 from headwater.cli.admin import admin
 from headwater.cli.admin_repos import repo
+from headwater.cli.carry import export, import_
 from headwater.cli.keep import backup, collect, rebuild, restore, verify, verify_download
 from headwater.cli.serve import serve
 from headwater.ground.errors import HeadwaterError
@@ -51,7 +52,7 @@ def program() -> None:
 
 
 admin.add_command(repo)
-for command in (serve, admin, verify, verify_download, backup, restore, rebuild, collect):
+for command in (serve, admin, verify, verify_download, backup, restore, rebuild, collect, export, import_):
     program.add_command(command)
 
 

@@ -12,12 +12,15 @@ from sqlalchemy import select
 
 from headwater.accounts import OPERATOR
 from headwater.ground import names
+from headwater.ground.clock import iso
+from headwater.ground.errors import RepoMissing
 from headwater.ground.names import REPO_TYPES, RepoId
 from headwater.ground.settings import from_environment
 from headwater.repos.tables import repo as repo_table
 
 if TYPE_CHECKING:
     from headwater.front.rooms import Rooms
+    from headwater.repos import Deleted
 
 _data_option = click.option("--data", metavar="DIR", help="The hub's data folder (setting `data`).")
 _type_option = click.option("--type", "kind", type=click.Choice(REPO_TYPES), default="model", show_default=True)
@@ -41,7 +44,7 @@ def _id(kind: str, name: str) -> RepoId:
 
 @click.group()
 def repo() -> None:
-    """Repos: make, list, move, show or hide, delete."""
+    """Repos: make, list, move, show or hide, delete, bring back."""
 
 
 @repo.command("create")
@@ -110,9 +113,10 @@ def move(name: str, new: str, kind: str, data: str | None) -> None:
 @click.argument("name")
 @_type_option
 @_data_option
+@click.option("--now", is_flag=True, help="For good: it can't be brought back.")
 @click.confirmation_option(prompt="Delete this repo for everybody?")
-def delete(name: str, kind: str, data: str | None) -> None:
-    """Delete a repo; its name stays kept for its namespace."""
+def delete(name: str, kind: str, data: str | None, now: bool) -> None:
+    """Delete a repo; its name stays kept for its namespace. For a while `undelete` brings it back."""
     from headwater.upkeep import leaving
 
     rid = _id(kind, name)
@@ -121,4 +125,65 @@ def delete(name: str, kind: str, data: str | None) -> None:
         with rooms.db.read() as connection:
             left = leaving.leaving(connection, OPERATOR, dying.id, rooms.clock.now_ms())
         rooms.repos.registry.delete(OPERATOR, rid)
-    click.echo(leaving.sentence(left))
+        keep_s = rooms.settings.undelete_s
+        if now and keep_s:
+            rooms.repos.registry.purge(OPERATOR, dying.id)
+    click.echo(leaving.sentence(left, 0 if now else keep_s))
+
+
+@repo.command("deleted")
+@_data_option
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+def deleted(data: str | None, as_json: bool) -> None:
+    """Deleted repos that can be brought back, and until when; the newest first."""
+    with _rooms(data) as rooms:
+        found = rooms.repos.registry.deleted(OPERATOR)
+    shown = [
+        {
+            "number": one.repo.id,
+            "type": one.repo.rid.type,
+            "id": one.repo.rid.full,
+            "deleted": iso(one.deleted_ms),
+            "until": iso(one.until_ms),
+        }
+        for one in found
+    ]
+    if as_json:
+        click.echo(msgspec.json.encode(shown))
+    else:
+        for row in shown:
+            click.echo(f"#{row['number']:<7} {row['type']:8} until {row['until']}  {row['id']}")
+
+
+@repo.command("undelete")
+@click.argument("name")
+@_type_option
+@_data_option
+@click.option("--to", metavar="NAME", help="Another name in the same namespace, if the old one is taken.")
+def undelete(name: str, kind: str, data: str | None, to: str | None) -> None:
+    """Bring back the repo that was deleted last as NAME; or the one of that number, written '#12'."""
+    with _rooms(data) as rooms:
+        found = _deleted(rooms, kind, name)
+        target = None if to is None else names.repo_id(found.repo.rid.type, to)
+        back = rooms.repos.registry.undelete(OPERATOR, found.repo.id, target)
+    click.echo(back.rid.full)
+
+
+@repo.command("purge")
+@click.argument("name")
+@_type_option
+@_data_option
+@click.confirmation_option(prompt="Give up this deleted repo, so that it can't be brought back?")
+def purge(name: str, kind: str, data: str | None) -> None:
+    """Give up a deleted repo before its time is over; NAME as for `undelete`. Its bytes are free within the hour."""
+    with _rooms(data) as rooms:
+        rooms.repos.registry.purge(OPERATOR, _deleted(rooms, kind, name).repo.id)
+
+
+def _deleted(rooms: Rooms, kind: str, name: str) -> Deleted:
+    if not name.startswith("#"):
+        return rooms.repos.registry.find_deleted(OPERATOR, _id(kind, name))
+    for one in rooms.repos.registry.deleted(OPERATOR):
+        if f"#{one.repo.id}" == name:
+            return one
+    raise RepoMissing(name)

@@ -205,6 +205,7 @@ def stats(data: str | None, as_json: bool) -> None:
         f"{found.files} files, {size_text(found.raw_bytes)} as they were sent, take {size_text(found.disk_bytes)}",
         f"  sealed   {found.sealed} ({size_text(found.sealed_raw_bytes)}); {kept} stay raw, {waiting} not decided",
         f"  packs    {found.packs} with {found.tensors} tensors, {size_text(found.packs_bytes)} ({free} of it free)",
+        f"  twice    {found.copies} tensors that many others stand on, {size_text(found.copies_bytes)} for second ones",
         f"  raw      {size_text(found.raw_copies_bytes)} of sealed files are still kept raw as well",
         f"  damaged  {found.damaged}",
         *(["  sealing is paused"] if paused else []),
@@ -282,62 +283,14 @@ def _rows(costs: Any) -> list[tuple[str, ...]]:
 @json_option
 def leave(repo: str, kind: str, data: str | None, as_json: bool) -> None:
     """What deleting REPO would free, and what would stay, for whom. Nothing is deleted."""
-    from headwater.store import report
+    from headwater.upkeep import leaving
 
     with _rooms(data) as rooms:
-        mine = {one.sha256 for one in _files(rooms, kind, repo)}
-        others = [one for one in _files_of_others(rooms, kind, repo) if one.sha256 in mine]
-        going = sorted(mine - {one.sha256 for one in others})
-        found = report.leaving(rooms.store, going)
-        needing = sorted({name for sha256 in found.dependants for name in _repos_of(rooms, sha256)})
-    shared = sorted({one.repo for one in others})
-    if as_json:
-        told = {**msgspec.to_builtins(found), "files": len(going), "repos": needing, "shared_with": shared}
-        click.echo(msgspec.json.encode(told))
-        return
-    click.echo(f"frees {size_text(found.freed_bytes)} once the sweep's grace is over ({len(going)} files)")
-    if found.kept_bytes:
-        click.echo(f"keeps {size_text(found.kept_bytes)}: {len(needing)} repos depend on it: {', '.join(needing[:20])}")
-    if shared:
-        click.echo(f"{len(mine) - len(going)} files stay, since other repos hold them too: {', '.join(shared[:20])}")
-
-
-def _files_of_others(rooms: Rooms, kind: str, repo: str) -> list[File]:
-    found = rooms.repos.registry.open(OPERATOR, names.repo_id(names.repo_type(kind), repo), "read")
-    return _held(rooms, found.id)
-
-
-def _held(rooms: Rooms, repo_id: int) -> list[File]:
-    """Files of this repo that another one holds as well."""
-    from sqlalchemy import select
-
-    from headwater.repos.tables import hold
-    from headwater.repos.tables import repo as repo_table
-
-    mine, theirs = hold.alias(), hold.alias()
-    asked = (
-        select(theirs.c.sha256, theirs.c.path, repo_table.c.namespace, repo_table.c.name)
-        .join(mine, mine.c.sha256 == theirs.c.sha256)
-        .join(repo_table, repo_table.c.id == theirs.c.repo_id)
-        .where(mine.c.repo_id == repo_id, theirs.c.repo_id != repo_id)
-    )
-    with rooms.db.read() as connection:
-        return [
-            File(f"{row.namespace}/{row.name}" if row.namespace else row.name, row.path, Sha256(row.sha256), 0)
-            for row in connection.execute(asked)
-        ]
-
-
-def _repos_of(rooms: Rooms, sha256: Sha256) -> list[str]:
-    from sqlalchemy import select
-
-    from headwater.repos.tables import hold
-    from headwater.repos.tables import repo as repo_table
-
-    asked = select(repo_table.c.namespace, repo_table.c.name).join(hold, hold.c.repo_id == repo_table.c.id)
-    with rooms.db.read() as connection:
-        rows = connection.execute(asked.where(hold.c.sha256 == sha256))
-        return [f"{row.namespace}/{row.name}" if row.namespace else row.name for row in rows]
+        found = rooms.repos.registry.open(OPERATOR, names.repo_id(names.repo_type(kind), repo), "read")
+        with rooms.db.read() as connection:
+            left = leaving.leaving(connection, OPERATOR, found.id, rooms.clock.now_ms())
+        text = leaving.sentence(left, rooms.settings.undelete_s)
+    _say(as_json, {**msgspec.to_builtins(left), "kept_for": [one.full for one in left.kept_for]}, text)
 
 
 @store_commands.command("verify")
@@ -403,7 +356,8 @@ def sweep(data: str | None, as_json: bool) -> None:
 def purge(sha256: tuple[str, ...], data: str | None, as_json: bool) -> None:
     """Destroy files that no repo holds any more, by their SHA-256, and all that is stored of them.
 
-    What others were stored on them is stored anew first. Then the packs are overwritten. The hub must not run.
+    What others were stored on them is stored anew first. Then the packs are overwritten. Deleted repos that hold one
+    of them can't be brought back any more. The hub must not run.
     """
     from headwater import app as root
     from headwater.store import purge as purging
@@ -412,8 +366,10 @@ def purge(sha256: tuple[str, ...], data: str | None, as_json: bool) -> None:
     settings = _settings(data)
     with root.owning(Path(settings.data)), _rooms(data) as rooms, _bar("storing anew") as show:
         root.prepare(rooms)
-        rebaser = Rebaser(rooms.store, progress=show)
-        found = purging.purge(rooms.store, rooms.xets, rebaser, [names.sha256(one) for one in sha256])
+        files = [names.sha256(one) for one in sha256]
+        for rid in rooms.repos.registry.purge_holders(files):
+            click.echo(f"{rid.type} {rid.full} was deleted, and can't be brought back any more", err=True)
+        found = purging.purge(rooms.store, rooms.xets, Rebaser(rooms.store, progress=show), files)
     _say(as_json, found, f"{found.files} files destroyed, {found.anew} tensors of others stored anew")
 
 

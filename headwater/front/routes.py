@@ -139,6 +139,8 @@ ROUTES: list[Route] = [
     *_repo("GET", "/raw/{rev}/{path*}", resolve.raw, "What git holds there: the file, or an LFS pointer"),
     *_one("POST", "/api/repos/create", manage.create, "Make a repo", needs="signed-in", body="json"),
     *_one("DELETE", "/api/repos/delete", manage.delete, "Delete a repo", needs="signed-in", body="json"),
+    *_one("GET", "/api/deleted", manage.deleted, "Deleted repos that can be brought back", needs="signed-in"),
+    *_one("POST", "/api/repos/undelete", manage.undelete, "Bring back a deleted repo", needs="signed-in", body="json"),
     *_one("POST", "/api/repos/move", manage.move, "Give a repo another name or owner", needs="signed-in", body="json"),
     *_api("PUT", "/settings", manage.settings, "Change a repo's visibility or gate", needs="admin", body="json"),
     *_api("POST", "/duplicate", manage.duplicate, "Copy a repo with its history", needs="signed-in", body="json"),

@@ -41,8 +41,8 @@ PAUSED_MS = 60_000  # how long a file waits while sealing is paused
 PARENT_MS = 30_000  # how long a file waits for a parent that is to be sealed before it
 WAITS_MAX = 20  # for parents; then it is sealed without them
 
-_NEW_FILES = frozenset(("ref.moved", "repo.created"))
-_OTHER_READERS = frozenset(("repo.changed", "repo.moved", "repo.deleted"))
+_NEW_FILES = frozenset(("ref.moved", "repo.created", "repo.undeleted"))
+_OTHER_READERS = frozenset(("repo.changed", "repo.moved", "repo.deleted", "repo.undeleted"))
 
 Seal = Callable[[Sha256, str, Sequence[Relative]], object]
 """`seal(sha256, file name, relatives)`: the store's sealer, or what stores a sealed file anew."""
@@ -180,6 +180,8 @@ class Work:
             children = set() if is_open else self.parents.standing_on(sha256)
             for one in {sha256, *children}:
                 self._review(one)
+            if self._are_undecided([sha256]) and self.sketches.known(sha256) is not None:
+                self._enqueue(SEAL, [sha256])  # its turn came while nobody held it: its repo was deleted, and is back
 
     def _review(self, sha256: Sha256) -> None:
         if self.parents.forbidden(sha256):
@@ -245,7 +247,7 @@ def _follows(batch: Sequence[Event]) -> Iterator[tuple[str, int]]:
     for event in batch:
         if event.repo_id is not None and event.kind in _NEW_FILES:
             yield SURVEY, event.repo_id
-        elif event.repo_id is not None and event.kind in _OTHER_READERS:
+        if event.repo_id is not None and event.kind in _OTHER_READERS:
             yield REVIEW, event.repo_id
 
 

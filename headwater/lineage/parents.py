@@ -192,10 +192,12 @@ class Parents:
         """Whether a sealed file stands on a tensor that some reader of it may not read, as repos are now.
 
         That comes about when a repo changes hands or visibility, and when equal tensors are stored once. What no
-        repo holds any more gives nothing away.
+        repo holds any more gives nothing away, and has no readers.
         """
         with self._db.read() as connection:
             holders = readers.holders(connection, sha256)
+            if not holders:
+                return False
             above = connection.execute(_users(_ancestors(sha256)))
             files: dict[int, set[Sha256]] = {}
             for row in above:

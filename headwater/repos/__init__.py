@@ -19,7 +19,7 @@ from headwater.repos.holds import Holds, LfsFile, Pending
 from headwater.repos.likes import Liked, Liker, Likes
 from headwater.repos.moves import Moves
 from headwater.repos.refs import Refs
-from headwater.repos.registry import UNSET, Created, Moved, Registry
+from headwater.repos.registry import UNSET, Created, Deleted, Moved, Registry
 from headwater.repos.tree import Tree
 from headwater.repos.values import (
     AddInline,
@@ -44,8 +44,8 @@ from headwater.store import Store
 
 __all__ = [
     "UNSET", "AddInline", "AddPointer", "Candidate", "Commit", "CommitResult", "Copy", "Created", "DeleteFile",
-    "DeleteFolder", "Entry", "LfsFile", "Liked", "Liker", "Message", "Moved", "Operation", "Pending", "RefInfo",
-    "RefMove", "RefsList", "Repo", "Repos", "UploadMode",
+    "DeleteFolder", "Deleted", "Entry", "LfsFile", "Liked", "Liker", "Message", "Moved", "Operation", "Pending",
+    "RefInfo", "RefMove", "RefsList", "Repo", "Repos", "UploadMode",
 ]  # fmt: skip
 
 

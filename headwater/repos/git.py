@@ -121,8 +121,8 @@ class Git:
                 leftover.unlink()
 
     def stem(self) -> str:
-        """A name in `incoming` that nobody else uses."""
-        return f"own-{next(self._serial)}"
+        """A name in `incoming` that nobody else uses, no command beside the hub either."""
+        return f"own-{os.getpid()}-{next(self._serial)}"
 
     def create(self, repo_id: int, files: Mapping[FilePath, bytes], author: str, at_ms: int, title: str) -> CommitId:
         """A bare repository whose `main` is one commit of these files, none of them in a folder. Durable.
@@ -166,6 +166,18 @@ class Git:
             self.path(repo_id).rename(to)
             fsync_folder(to.parent)
             fsync_folder(self.path(repo_id).parent)
+        self.forget(repo_id)
+
+    def restore(self, repo_id: int, source: Path) -> None:
+        """Undoes `retire`, durably. RepoMissing if there is nothing to restore from."""
+        place = self.path(repo_id)
+        with disk_errors():
+            if not source.is_dir():
+                raise RepoMissing(str(repo_id))
+            self._make_folder(place.parent)
+            source.rename(place)
+            fsync_folder(place.parent)
+            fsync_folder(source.parent)
         self.forget(repo_id)
 
     def forget(self, repo_id: int) -> None:

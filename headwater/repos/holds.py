@@ -4,6 +4,8 @@ A blob belongs to nobody: the same bytes may be held by many repos. A hold is ma
 the bytes (by sending them, or by reading them in a repo that he sees), never by whoever merely names their SHA-256
 (T17). It is *pending* until a commit names it, and then stays as long as the repo does, since history is never lost.
 
+A deleted repo keeps its holds as long as it can be brought back: they keep bytes, and let nobody read or name anything.
+
 Refuses to know: how bytes are kept, what a commit is, and HTTP. Every question here is answered by SQL alone.
 """
 
@@ -84,13 +86,14 @@ _HOLD = _FRESH.on_conflict_do_update(
     set_={"held_ms": _FRESH.excluded.held_ms},
     where=hold.c.committed.is_(False),
 )
+_OF_LIVE = exists().where(repo.c.id == hold.c.repo_id, repo.c.state == "live")
 _SIZES = select(hold.c.sha256, blob.c.size).join_from(hold, blob, hold.c.sha256 == blob.c.sha256).where(
-    hold.c.repo_id == bindparam("repo"), hold.c.sha256.in_(bindparam("names", expanding=True))
+    hold.c.repo_id == bindparam("repo"), hold.c.sha256.in_(bindparam("names", expanding=True)), _OF_LIVE
 )  # fmt: skip
-_HAS = select(literal(1)).where(hold.c.repo_id == bindparam("repo"), hold.c.sha256 == bindparam("name"))
+_HAS = select(literal(1)).where(hold.c.repo_id == bindparam("repo"), hold.c.sha256 == bindparam("name"), _OF_LIVE)
 _COMMIT = (
     update(hold)
-    .where(hold.c.repo_id == bindparam("of_repo"), hold.c.sha256 == bindparam("of_name"))
+    .where(hold.c.repo_id == bindparam("of_repo"), hold.c.sha256 == bindparam("of_name"), _OF_LIVE)
     .values(committed=True, path=bindparam("at_path"))
 )
 _KNOWN = select(blob.c.sha256).where(blob.c.sha256.in_(bindparam("names", expanding=True)))
@@ -164,7 +167,7 @@ class Holds:
         asked = (
             select(hold.c.sha256, hold.c.path, hold.c.held_ms, blob.c.size)
             .join_from(hold, blob, hold.c.sha256 == blob.c.sha256)
-            .where(hold.c.repo_id == repo_id, hold.c.committed.is_(True), hold.c.sha256 > after)
+            .where(hold.c.repo_id == repo_id, hold.c.committed.is_(True), hold.c.sha256 > after, _OF_LIVE)
             .order_by(hold.c.sha256)
             .limit(min(limit, PAGE_MAX))
         )
@@ -239,12 +242,9 @@ class Holds:
     def repo_holds_xorb(self, repo_id: int, name: str) -> bool:
         """Whether the repo itself holds the xorb, or a blob that is built from it: the question of a Xet token."""
         built = select(hold.c.sha256).join_from(hold, blob_xorb, hold.c.sha256 == blob_xorb.c.sha256)
-        asked = select(
-            or_(
-                exists().where(xorb_hold.c.repo_id == repo_id, xorb_hold.c.xorb == name),
-                exists(built.where(hold.c.repo_id == repo_id, blob_xorb.c.xorb == name)),
-            )
-        )
+        sent = exists().where(xorb_hold.c.repo_id == repo_id, xorb_hold.c.xorb == name)
+        there = or_(sent, exists(built.where(hold.c.repo_id == repo_id, blob_xorb.c.xorb == name)))
+        asked = select(and_(exists().where(repo.c.id == repo_id, repo.c.state == "live"), there))
         with self._db.read() as connection:
             return bool(connection.execute(asked).scalar_one())
 

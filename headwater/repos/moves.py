@@ -39,6 +39,7 @@ _INTEND = insert(intent)
 _SETTLED = delete(intent).where(intent.c.id == bindparam("intent"))
 _TOUCH = update(repo).where(repo.c.id == bindparam("of_repo")).values(updated_ms=bindparam("now"))
 _OPEN = select(intent).order_by(intent.c.id)
+_PUT_AWAY = select(repo.c.id).where(repo.c.state == "deleted", repo.c.deleted_ms.is_not(None))
 
 
 class Moves:
@@ -120,10 +121,18 @@ class Moves:
             checkpoint("move.settled")
 
     def settle_all(self) -> int:
-        """At start: what a crash left between intent and event. Returns how many moves turned out to have happened."""
+        """At start: what a crash left between intent and event. Returns how many moves turned out to have happened.
+
+        Those of a deleted repo that can be brought back wait for that (`settle_in`): its git directory is put away.
+        """
         with self._db.read() as connection:
-            rows = connection.execute(_OPEN).all()
+            rows = connection.execute(_OPEN.where(intent.c.repo_id.not_in(_PUT_AWAY))).all()
         return self._settle_rows(rows)
+
+    def settle_in(self, connection: Connection, repo_id: int) -> None:
+        """The same for one repo, inside the caller's transaction, while nobody can move its refs."""
+        rows = connection.execute(_OPEN.where(intent.c.repo_id == repo_id)).all()
+        _write_settled(connection, rows, self._happened(rows))
 
     def _check(self, repo_id: int, moves: Sequence[RefMove]) -> None:
         refs = self._git.refs(repo_id)
@@ -169,7 +178,13 @@ class Moves:
         self._owing.discard(repo_id)
 
     def _settle_rows(self, rows: Sequence[Row[Any]]) -> int:
-        """Newest first: a later move that happened started from where an earlier one had led."""
+        happened = self._happened(rows)
+        with self._db.write_soft() as connection:
+            _write_settled(connection, rows, happened)
+        return len(happened)
+
+    def _happened(self, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+        """Asked newest first: a later move that happened started from where an earlier one had led."""
         happened: list[Row[Any]] = []
         led_from: dict[tuple[int, str], set[str | None]] = {}
         for row in reversed(rows):
@@ -177,12 +192,7 @@ class Moves:
             if row.new in led_from.get(where, ()) or self._did_move(row):
                 happened.append(row)
                 led_from.setdefault(where, set()).add(row.old)
-        with self._db.write_soft() as connection:
-            for row in reversed(happened):
-                _becomes_event(connection, row)
-            for row in rows:
-                connection.execute(_SETTLED, {"intent": row.id})
-        return len(happened)
+        return happened[::-1]
 
     def _did_move(self, row: Row[Any]) -> bool:
         try:
@@ -193,6 +203,13 @@ class Moves:
             return bool(now == row.new)
         # Neither there nor a step on the way that is written down: a backup may have taken git later than the database.
         return self._git.contains(row.repo_id, now, row.new)
+
+
+def _write_settled(connection: Connection, rows: Sequence[Row[Any]], happened: Sequence[Row[Any]]) -> None:
+    for row in happened:
+        _becomes_event(connection, row)
+    for row in rows:
+        connection.execute(_SETTLED, {"intent": row.id})
 
 
 def _becomes_event(connection: Connection, row: Row[Any]) -> None:

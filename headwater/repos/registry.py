@@ -9,6 +9,7 @@ Refuses to know: what is in a repo (commit, tree), which bytes it holds (holds),
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
@@ -22,7 +23,7 @@ from headwater.accounts.people import Namespace
 from headwater.accounts.tables import namespace, org
 from headwater.ground import events, names
 from headwater.ground.clock import Clock
-from headwater.ground.db import Database
+from headwater.ground.db import Database, batches
 from headwater.ground.errors import (
     Conflict,
     Disabled,
@@ -34,18 +35,21 @@ from headwater.ground.errors import (
     Unauthenticated,
 )
 from headwater.ground.faults import checkpoint
-from headwater.ground.names import CommitId, FilePath, RepoId
+from headwater.ground.names import CommitId, FilePath, RepoId, Sha256
 from headwater.ground.settings import Settings
 from headwater.repos.git import Git
 from headwater.repos.lru import Lru
 from headwater.repos.moves import Moves
-from headwater.repos.tables import hold, old_name, repo, xorb_hold
+from headwater.repos.tables import hold, old_name, repo
+from headwater.repos.trash import RECOVERABLE, Trash, freed_key, give_up, had_key
 from headwater.repos.values import Repo
 
 SDKS = ("gradio", "docker", "static", "streamlit")
 GATES = ("auto", "manual")
 OPEN_KEPT = 4096  # repos, less than 1 KB each: a busy hub's working set
 LOOK_ALIKES_NAMED_MAX = 3  # in one warning; more would not help to choose a name
+EXPIRED_AT_ONCE = 20  # repos in one transaction: each may hold many files, and other writers wait
+DELETED_MAX = 1000  # deleted repos in one list, newest first; older ones are found by their names
 
 
 class Moved(HeadwaterError):
@@ -76,6 +80,15 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True)
+class Deleted:
+    """A deleted repo that can be brought back until `until_ms`. `repo.rid` is the name that it had."""
+
+    repo: Repo
+    deleted_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Namespace:
     """Where a new name is to stand; `id` None: among the repos that have no namespace."""
 
@@ -103,6 +116,7 @@ _NAMESPACE = (
     .join_from(namespace, org, org.c.id == namespace.c.id, isouter=True)
     .where(namespace.c.key == bindparam("of_key"), namespace.c.state == "live")
 )
+_RECOVERABLE = select(repo).where(RECOVERABLE)
 _FOLDED: Any = func.replace(func.replace(func.lower(repo.c.name), "_", "-"), ".", "-")
 for _ in range(3):  # runs of up to eight separators become one, as names.skeleton has it
     _FOLDED = func.replace(_FOLDED, "--", "-")
@@ -127,6 +141,7 @@ class Registry:
         self._moves = moves
         self._clock = clock
         self._settings = settings
+        self._trash = Trash(db, git)
         self._open: Lru[tuple[int, str, str], Repo] = Lru(OPEN_KEPT)
 
     # Finding
@@ -305,25 +320,160 @@ class Registry:
     def delete(self, actor: Actor, rid: RepoId) -> None:
         """The repo is gone for everybody, its name kept for the namespace's owner, its git directory in the trash.
 
-        Its holds go with it, so that bytes nobody else holds are collected.
+        For `undelete_s` seconds all that it holds is kept for `undelete`; then, or at once if that is 0, bytes that
+        nobody else holds are collected.
         """
         dying = self.open(actor, rid, "admin")
         with self._moves.turn(dying.id):
             with self._db.write() as connection:
                 dying = self._again(connection, actor, dying)
                 now_ms = self._clock.now_ms()
-                # The key is freed; '#' is in no name, so that nobody can ask for it.
-                freed = f"#deleted/{dying.id}/{names.key(dying.rid.full)}"
-                connection.execute(update(repo).where(repo.c.id == dying.id).values(state="deleted", key=freed))
+                freed = {"state": "deleted", "key": freed_key(dying.id, names.key(dying.rid.full))}
+                marked = update(repo).where(repo.c.id == dying.id)
+                connection.execute(marked.values(deleted_ms=now_ms, **freed))
                 _leave_old(connection, dying, None, now_ms)
-                connection.execute(delete(hold).where(hold.c.repo_id == dying.id))
-                connection.execute(delete(xorb_hold).where(xorb_hold.c.repo_id == dying.id))
                 events.append(
                     connection, "repo.deleted", now_ms, repo_id=dying.id, actor_id=author_id(actor),
                     type=dying.rid.type, name=dying.rid.full,
                 )  # fmt: skip
+                if self._settings.undelete_s == 0:
+                    give_up(connection, [dying.id], now_ms, author_id(actor))
             checkpoint("delete.marked")
-            self._to_trash(dying.id)
+            self._trash.put(dying.id)
+        if self._settings.undelete_s == 0:
+            self._trash.empty()
+
+    # Bringing back
+
+    def deleted(self, actor: Actor) -> list[Deleted]:
+        """What can be brought back in the namespaces that he administers, DELETED_MAX at most, the newest first."""
+        asked = _RECOVERABLE.where(repo.c.deleted_ms > self._over_ms())
+        if not actor.is_admin:
+            mine = [one for one in actor.namespace_ids if one == actor.user_id or actor.roles.get(one) == "admin"]
+            asked = asked.where(repo.c.namespace_id.in_(sorted(mine)))
+        with self._db.read() as connection:
+            rows = connection.execute(asked.order_by(repo.c.deleted_ms.desc(), repo.c.id.desc()).limit(DELETED_MAX))
+            return [self._as_deleted(row) for row in rows]
+
+    def find_deleted(self, actor: Actor, rid: RepoId) -> Deleted:
+        """The one that was deleted last under this name. RepoMissing: there is none, or he may not know."""
+        asked = _RECOVERABLE.where(repo.c.type == rid.type, had_key(names.key(rid.full)))
+        with self._db.read() as connection:
+            rows = connection.execute(asked.order_by(repo.c.deleted_ms.desc(), repo.c.id.desc())).all()
+        for row in rows:
+            if row.deleted_ms > self._over_ms() and _is_of(actor, row):
+                return self._as_deleted(row)
+        raise RepoMissing(rid.full)
+
+    def undelete(self, actor: Actor, repo_id: int, to: RepoId | None = None) -> Repo:
+        """The deleted repo is there again as it was: git, files, likes, settings, under its name or the name `to`.
+
+        For who administers its namespace. RepoMissing: there is no such repo, or its time is over. Conflict: the name
+        is taken. Invalid: `to` is no name in the same namespace.
+        """
+        with self._moves.turn(repo_id):
+            with self._db.write() as connection:
+                row = self._again_deleted(connection, actor, repo_id)
+                was = as_repo(row)
+                if was.disabled and not actor.is_admin:
+                    raise Disabled
+                if row.deleted_ms <= self._over_ms():
+                    raise RepoMissing(was.rid.full)
+                target = was.rid if to is None else _beside(was.rid, to)
+                self._check_free(connection, actor, target, was)
+                # The directory first: a live row without one must never be. In the transaction, since nothing else
+                # keeps other processes from emptying the trash.
+                self._trash.take(repo_id)
+                checkpoint("undelete.taken")
+                self._moves.settle_in(connection, repo_id)
+                back = self._live_again(connection, was, target)
+                events.append(
+                    connection, "repo.undeleted", self._clock.now_ms(), repo_id=repo_id, actor_id=author_id(actor),
+                    type=target.type, name=target.full,
+                )  # fmt: skip
+                checkpoint("undelete.marked")
+            checkpoint("undelete.live")
+        return back
+
+    def purge(self, actor: Actor, repo_id: int) -> None:
+        """A deleted repo is gone for good before its time is over; what only it held is collected."""
+        with self._moves.turn(repo_id):
+            with self._db.write() as connection:
+                row = self._again_deleted(connection, actor, repo_id)
+                give_up(connection, [row.id], self._clock.now_ms(), author_id(actor))
+            checkpoint("purge.marked")
+            self._trash.put(repo_id)
+        self._trash.empty()
+
+    def purge_holders(self, files: Sequence[Sha256]) -> list[RepoId]:
+        """Deleted repos that hold one of these files are gone for good, if no live repo holds it; their old names.
+
+        For files that must not be readable again: a repo without one of its files is not brought back.
+        """
+        found: dict[int, RepoId] = {}
+        with self._db.write() as connection:
+            for batch in batches(files):
+                held = select(hold.c.sha256).join(repo, repo.c.id == hold.c.repo_id).where(hold.c.sha256.in_(batch))
+                live = held.where(repo.c.state == "live")
+                dead = _RECOVERABLE.join(hold, hold.c.repo_id == repo.c.id).where(
+                    hold.c.sha256.in_(batch), hold.c.sha256.not_in(live)
+                )
+                found |= {row.id: as_repo(row).rid for row in connection.execute(dead)}
+            give_up(connection, sorted(found), self._clock.now_ms(), None)
+        self._trash.empty()
+        return list(found.values())
+
+    def expire(self) -> int:
+        """What was deleted `undelete_s` seconds ago is gone for good; how many repos. Also empties the trash."""
+        count = 0
+        while True:
+            with self._db.write() as connection:
+                over = _RECOVERABLE.where(repo.c.deleted_ms <= self._over_ms()).order_by(repo.c.deleted_ms)
+                ids = [row.id for row in connection.execute(over.limit(EXPIRED_AT_ONCE))]
+                give_up(connection, ids, self._clock.now_ms(), None)
+            if not ids:
+                break
+            count += len(ids)
+            checkpoint("expire.marked")
+        self._trash.empty()
+        return count
+
+    def _over_ms(self) -> int:
+        """What was deleted then, or before, can't be brought back any more."""
+        return self._clock.now_ms() - self._settings.undelete_s * 1000
+
+    def _as_deleted(self, row: Row[Any]) -> Deleted:
+        return Deleted(as_repo(row), row.deleted_ms, row.deleted_ms + self._settings.undelete_s * 1000)
+
+    def _again_deleted(self, connection: Connection, actor: Actor, repo_id: int) -> Row[Any]:
+        """The row of a deleted repo, inside the transaction that changes it, if he administers its namespace.
+
+        Whoever made a repo in somebody's namespace may delete it, but not bring back what that one deleted.
+        """
+        row = connection.execute(_RECOVERABLE.where(repo.c.id == repo_id)).first()
+        if row is None or not _is_of(actor, row):
+            raise RepoMissing(f"#{repo_id}")
+        require(actor, replace(as_repo(row), creator_id=None), "admin")
+        return row
+
+    def _check_free(self, connection: Connection, actor: Actor, target: RepoId, was: Repo) -> None:
+        """Conflict, with what helps, where another repo has the name by now."""
+        if target != was.rid:
+            _check_name(target)
+        try:
+            self._place(connection, actor, target, was)
+        except Conflict as taken:
+            raise Conflict(f"{taken.text}; name another one to bring this repo back to", **taken.details) from taken
+
+    def _live_again(self, connection: Connection, was: Repo, target: RepoId) -> Repo:
+        key, old = names.key(target.full), {"of_type": was.rid.type, "of_key": names.key(was.rid.full)}
+        kept = connection.execute(_OLD, old).first()
+        connection.execute(_FORGET_OLD, {"of_type": target.type, "of_key": key})
+        live = {"state": "live", "deleted_ms": None, "name": target.name, "key": key}
+        row = connection.execute(update(repo).where(repo.c.id == was.id).values(live).returning(repo)).one()
+        if kept is not None and kept.repo_id is None and key != old["of_key"]:
+            _leave_old(connection, was, was.id, self._clock.now_ms())  # its old name is nobody's: it leads here
+        return as_repo(row)
 
     def follow_namespace(self, connection: Connection, before: Namespace, after: Namespace) -> None:
         """Inside the transaction that renames or deletes a namespace: its repos follow, or prevent it.
@@ -334,8 +484,15 @@ class Registry:
             question = select(func.count()).where(repo.c.namespace_id == before.id, repo.c.state == "live")
             if count := connection.execute(question).scalar_one():
                 raise Conflict(f"{before.name!r} still has repos ({count}): move or delete them first")
+            # Nobody is left to whom its deleted repos could be given back.
+            dead = connection.execute(_RECOVERABLE.where(repo.c.namespace_id == before.id)).all()
+            give_up(connection, [row.id for row in dead], self._clock.now_ms(), None)
             return
         now_ms = self._clock.now_ms()
+        for row in connection.execute(_RECOVERABLE.where(repo.c.namespace_id == after.id)).all():
+            rid = replace(as_repo(row).rid, namespace=after.name)
+            moved = {"namespace": after.name, "key": freed_key(row.id, names.key(rid.full))}
+            connection.execute(update(repo).where(repo.c.id == row.id).values(moved))
         for row in connection.execute(
             select(repo).where(repo.c.namespace_id == after.id, repo.c.state == "live")
         ).all():
@@ -351,11 +508,8 @@ class Registry:
             )
 
     def finish(self) -> None:
-        """At start: a crash may have left a deleted repo's git directory in its place."""
-        with self._db.read() as connection:
-            dead = connection.execute(select(repo.c.id).where(repo.c.state == "deleted")).scalars().all()
-        for repo_id in dead:
-            self._to_trash(repo_id)
+        """At start: a crash may have left a deleted repo's git directory in its place, on its way there or back."""
+        self._trash.put_all()
 
     def _again(self, connection: Connection, actor: Actor, seen: Repo) -> Repo:
         """The repo as it is now, inside the transaction that changes it, if he may still administer it."""
@@ -365,10 +519,6 @@ class Registry:
         now = as_repo(row)
         require(actor, now, "admin")
         return now
-
-    def _to_trash(self, repo_id: int) -> None:
-        if self._git.path(repo_id).exists():
-            self._git.retire(repo_id, self._git.incoming.parent / "trash" / f"{repo_id}.git")
 
 
 def as_repo(row: Row[Any]) -> Repo:
@@ -385,6 +535,19 @@ def as_repo(row: Row[Any]) -> Repo:
         created_ms=row.created_ms,
         updated_ms=row.updated_ms,
     )
+
+
+def _is_of(actor: Actor, row: Row[Any]) -> bool:
+    """Whether he knows of a deleted repo at all: a member of its namespace, or an administrator of the hub."""
+    return actor.is_admin or row.namespace_id in actor.namespace_ids
+
+
+def _beside(was: RepoId, to: RepoId) -> RepoId:
+    """`to` as the name of a repo in the namespace of `was`."""
+    named = RepoId(was.type, to.namespace or was.namespace, to.name)
+    if to.type != was.type or names.key(named.namespace or "") != names.key(was.namespace or ""):
+        raise Invalid(f"to: {named.full[:100]!r} is no {was.type} of the same owner; bring it back first, then move it")
+    return replace(was, name=to.name)
 
 
 def require(actor: Actor, to: Repo, want: Want) -> None:

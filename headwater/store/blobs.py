@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,21 +21,23 @@ from sqlalchemy.dialects.sqlite import insert
 from headwater.ground import events
 from headwater.ground.clock import Clock
 from headwater.ground.db import Database
-from headwater.ground.errors import Corrupt, DigestMismatch, EntryMissing, Invalid, TooMuch
+from headwater.ground.errors import Corrupt, DigestMismatch, EntryMissing, HeadwaterError, Invalid, TooMuch
 from headwater.ground.events import event
 from headwater.ground.log import log
 from headwater.ground.names import Sha256
 from headwater.store import recipe, tables
-from headwater.store.encoded import BLOCK_CACHE_BYTES, Damaged, Tensors
+from headwater.store.encoded import BLOCK_CACHE_BYTES, Damaged, Known, Tensors
 from headwater.store.hashes import XetHash
 from headwater.store.objects import PACKS, FileRun, LocalObjects, Made, Part, Piece, blob_key, read_pieces, xorb_key
-from headwater.store.packs import Packs
+from headwater.store.packs import Packs, Place
 
 LOCKS = 64  # landing and deleting one object exclude each other; a stripe is enough
 ROWS_CACHED = 8192  # blob rows never change while they are cached: sealing and sweeping forget them
 GATHER_BYTES = 256 << 10  # chunks and headers are smaller, and each piece costs a visit to a worker thread
 HEAT_KEPT = 4096  # sealed files whose reads are counted between two looks at what is hot
+SEGMENTS_FIRST = 2  # a file's header leaves before its other segments are looked at
 SEGMENTS_AT_ONCE = 256  # whose tensors are looked up together
+DECODERS_MAX = 4  # threads: each takes 20 MB while it decodes a block and its parents, and readers may be many
 RECIPES_CACHED = 32  # of sealed files; 20 KiB for a usual model's, 60 MiB for one of a million segments
 
 _ROWS = select(
@@ -121,8 +124,9 @@ class Store:
         self.clock = clock
         self.objects = LocalObjects(root)
         self.packs = Packs(root / PACKS)
-        self.tensors = Tensors(db, self.packs, block_cache_bytes)
+        self.tensors = Tensors(db, self.packs, block_cache_bytes, lost=self._first_lost)
         self.stripes = Stripes()
+        self._decoders = ThreadPoolExecutor(DECODERS_MAX, thread_name_prefix="decode")
         self._file_max = file_max
         self._rows: OrderedDict[str, Blob] = OrderedDict()
         self._rows_lock = threading.Lock()
@@ -318,7 +322,7 @@ class Store:
     def _made(self, blob: Blob, start: int, stop: int) -> list[Piece]:
         self._warm(blob.sha256, stop - start)
         make = partial(self._unsealed, blob, start, stop)
-        return [Made(stop - start, lambda: _gathered(make()))] if start < stop else []
+        return [Made(stop - start, lambda: _gathered(make(), self._decoders))] if start < stop else []
 
     def _warm(self, sha256: Sha256, size_bytes: int) -> None:
         with self._rows_lock:
@@ -354,7 +358,8 @@ class Store:
 
     def _pieces(self, blob: Blob, start: int, stop: int) -> Iterator[bytes]:
         segments = self.sealed_recipe(blob).segments(start, stop)
-        while batch := list(itertools.islice(segments, SEGMENTS_AT_ONCE)):
+        sizes = itertools.chain([SEGMENTS_FIRST], itertools.repeat(SEGMENTS_AT_ONCE))
+        while batch := list(itertools.islice(segments, next(sizes))):
             self.tensors.look_up({segment.key for segment in batch if segment.key})
             for segment in batch:
                 if segment.key:
@@ -477,11 +482,47 @@ class Store:
                 .where(tables.tensor.c.key == key, tables.tensor.c.state == "whole")
                 .values(state="damaged")
             )
+            # what is written in its place when its file comes again has its own bytes
+            damaged = select(tables.tensor.c.id).where(tables.tensor.c.key == key)
+            connection.execute(delete(tables.tensor_copy).where(tables.tensor_copy.c.tensor.in_(damaged)))
             blobs = list(connection.execute(files_on(key)).scalars())
         self.tensors.forget(key)
         for sha256 in blobs:
             self.lose_sealed(Sha256(sha256), f"tensor {key.hex()}: {why}")
         return blobs
+
+    def lose_copy(self, known: Known, lost: Place, why: str) -> bool:
+        """One of a tensor's two copies is not whole, and the other is: it does without `lost` until upkeep writes a
+        second one again. False when its rows say something else by now. One event."""
+        tensor, copy, second = tables.tensor, tables.tensor_copy, known.second
+        if second is None:
+            return False
+        with self.db.write() as connection:
+            as_known = connection.execute(
+                select(tensor.c.id)
+                .join(copy, copy.c.tensor == tensor.c.id)
+                .where(tensor.c.id == known.id, tensor.c.pack == known.place.pack, tensor.c.start == known.place.start)
+                .where(copy.c.pack == second.pack, copy.c.start == second.start)
+            ).first()
+            if as_known is None:
+                return False
+            connection.execute(delete(copy).where(copy.c.tensor == known.id))
+            if lost == known.place:
+                placed = update(tensor).where(tensor.c.id == known.id)
+                connection.execute(placed.values(pack=second.pack, start=second.start))
+            name, now = known.key.hex(), self.clock.now_ms()
+            events.append(connection, "copy.damaged", now, tensor=name, pack=lost.pack, why=why)
+        self.tensors.forget(known.key)
+        log.warning("one copy of a tensor lost; the other one serves", tensor=name, pack=lost.pack, why=why)
+        return True
+
+    def _first_lost(self, known: Known, why: str) -> None:
+        """For a reader, who has got his bytes out of the second copy already: nothing that goes wrong here is his."""
+        try:
+            self.tensors.prove(known.copies[-1])
+            self.lose_copy(known, known.place, why)
+        except HeadwaterError as error:
+            log.error("tensor not healed", tensor=known.key.hex(), why=error.text)
 
     def flag_object(self, path: Path, why: str) -> None:
         """Marks what lies in this file of the store damaged."""
@@ -549,14 +590,20 @@ def standing_on(roots: Sequence[int]) -> CTE:
     return below.union(select(below.c.root, link.c.tensor).join(below, link.c.parent == below.c.id))
 
 
-def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes in pieces that are worth sending: a file's header comes with its first tensor, or neither does."""
+def _gathered(pieces: Iterator[bytes], decoders: Executor) -> Iterator[bytes]:
+    """The same bytes in pieces that are worth sending, made by the threads of `decoders`.
+
+    But the first piece goes alone: a file's header is part of its recipe, or a small chunk, and leaves at once, while
+    the first block of a tensor, and of its parents, takes milliseconds.
+    """
     held: list[bytes] = []
     size = 0
-    for piece in pieces:
+    first = True
+    while (piece := decoders.submit(next, pieces, None).result()) is not None:
         held.append(piece)
         size += len(piece)
-        if size >= GATHER_BYTES:
+        if size >= GATHER_BYTES or first:
+            first = False
             yield held[0] if len(held) == 1 else b"".join(held)
             held, size = [], 0
     if held:

@@ -1,13 +1,14 @@
 """fsck: every object has the size its row says, and what is read answers its own hash.
 
-What is found damaged is flagged: it is not served any more, and healed when somebody uploads it again.
+What is found damaged is flagged: it is not served any more, and healed when somebody uploads it again. A tensor that
+is kept twice does without the copy that is damaged.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +17,8 @@ from sqlalchemy import ColumnElement, func, literal, select, true
 from headwater.ground.errors import EntryMissing, HeadwaterError
 from headwater.ground.names import Sha256
 from headwater.store import hashes, tables
-from headwater.store.blobs import Blob, Store
-from headwater.store.encoded import Damaged
+from headwater.store.blobs import Blob, Store, files_on
+from headwater.store.encoded import Damaged, Known
 from headwater.store.hashes import XetHash
 from headwater.store.objects import FileRun, read_pieces, read_runs, xorb_key
 from headwater.store.xets import Xets
@@ -44,7 +45,7 @@ def check(
         yield from _xorb(store, xets, XetHash(name), read=chance.random() * 100 < read_percent)
         progress(1)
     for key in _names(store, tables.tensor.c.key, tables.tensor.c.state == "whole", first=b""):
-        yield from _tensor(store, key)
+        yield from _tensor(store, key, read=chance.random() * 100 < read_percent)
         progress(1)
     for name in _names(store, tables.blob.c.sha256, tables.blob.c.sha256.is_not(None)):
         yield from _blob(store, Sha256(name), read=chance.random() * 100 < read_percent)
@@ -90,20 +91,69 @@ def _xorb(store: Store, xets: Xets, name: XetHash, *, read: bool) -> Iterator[Fi
         yield Finding("xorb", name, wrong)
 
 
-def _tensor(store: Store, key: bytes) -> Iterator[Finding]:
-    """Whether its entry is there and says what its row says. Its bytes are read as those of the files that have it."""
+def _tensor(store: Store, key: bytes, *, read: bool) -> Iterator[Finding]:
+    """Whether its entry is there and says what its row says; of one that is kept twice, each of the two.
+
+    The bytes of one that is kept once are read as those of the files that have it; those of two copies are read here.
+    """
     store.tensors.forget(key)  # another process may have stored it anew
+    known = store.tensors.find(key)
+    if known is None:
+        return
+    copies = known.copies
+    faults = [_fault(store, copy, read=read and len(copies) > 1) for copy in copies]
+    if not any(faults):
+        return
+    if None in faults:
+        good = faults.index(None)
+        faults[good] = _fault(store, copies[good], read=True)  # before it is the only one
+    store.tensors.forget(key)
+    if store.tensors.find(key) != known:
+        return  # moved or swept meanwhile
+    wrong = "; ".join(filter(None, faults))
+    if None in faults:
+        lost = copies[1 - faults.index(None)]
+        if store.lose_copy(known, lost.place, wrong):
+            yield _of_tensor(key, f"one of two copies: {wrong}", _needing(store, key))
+    elif len(copies) > 1 and _can_be_read(store, known):
+        yield _of_tensor(
+            key, f"both copies, and what is wrong in one is right in the other: {wrong}", _needing(store, key)
+        )
+    else:
+        yield _of_tensor(key, wrong, store.flag_tensor(key, wrong))
+
+
+def _of_tensor(key: bytes, text: str, files: Sequence[str]) -> Finding:
+    return Finding("tensor", key.hex(), f"{text}; {len(files)} files stand on it", tuple(files))
+
+
+def _needing(store: Store, key: bytes) -> list[str]:
+    with store.db.read() as connection:
+        return list(connection.execute(files_on(key)).scalars())
+
+
+def _can_be_read(store: Store, known: Known) -> bool:
     try:
-        index = store.tensors.index(key)
+        for _piece in store.tensors.pieces(known.key, 0, known.size):
+            pass
+    except Damaged:
+        return False
+    return True
+
+
+def _fault(store: Store, copy: Known, *, read: bool) -> str | None:
+    """What is wrong with an entry, or with a parent that it needs."""
+    try:
+        index = store.tensors.index_of(copy)
         missing = [parent.hex() for parent in index.parents if store.tensors.find(parent) is None]
-        wrong = f"its parent {missing[0]} is gone" if missing else None
-    except FileNotFoundError:
-        wrong = "its pack is gone"
+        if missing:
+            return f"its parent {missing[0]} is gone"
+        if read:
+            store.tensors.prove(copy)
     except Damaged as error:
-        wrong = error.why
-    if wrong is not None and _is_there(store, tables.tensor.c.key == key, tables.tensor.c.state == "whole"):
-        files = store.flag_tensor(key, wrong)
-        yield Finding("tensor", key.hex(), f"{wrong}; {len(files)} files stand on it", tuple(files))
+        # a parent is told of by itself
+        return error.why if error.key == copy.key else None
+    return None
 
 
 def _is_there(store: Store, *where: ColumnElement[bool]) -> bool:

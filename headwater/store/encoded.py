@@ -1,24 +1,25 @@
 """Encoded: the raw bytes of tensors that lie in packs, any range of them, a block at a time, each block checked.
 
 Nothing leaves here that does not match the checksum which was taken when the tensor was decoded and compared at its
-sealing. Refuses to know files, repos, and how blocks are coded: the codec decodes, from this tensor's blocks and its
-parents', which are read by the same way.
+sealing. What lies somewhere else by now, or fails and is kept twice, is read from there. Refuses to know files, repos,
+and how blocks are coded: the codec decodes, from this tensor's blocks and its parents', which are read by the same way.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Row, select
 
 from headwater.ground.db import Database
 from headwater.ground.errors import Corrupt
+from headwater.ground.log import log
 from headwater.store import tables
 from headwater.store.packs import Index, Packs, Place, check_of
 
@@ -30,6 +31,19 @@ ROWS_CACHED = 4096  # rows of tensors: about 300 bytes each
 OPENED_CACHED = 48  # decoders with their tables: up to a few hundred KiB each
 CHAIN_MAX = 64  # levels of parents that are followed: far above any depth limit, against damaged rows
 BLOCK_CACHE_BYTES = 64 << 20  # if nobody says otherwise
+
+_T = TypeVar("_T")
+
+KNOWN = (
+    select(
+        tables.tensor,
+        tables.tensor_copy.c.pack.label("second_pack"),
+        tables.tensor_copy.c.start.label("second_start"),
+    )
+    .join(tables.tensor_copy, tables.tensor_copy.c.tensor == tables.tensor.c.id, isouter=True)
+    .where(tables.tensor.c.state == "whole")
+)
+"""The rows that `known_of` takes."""
 
 
 class Damaged(Corrupt):
@@ -43,7 +57,10 @@ class Damaged(Corrupt):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A tensor that is stored. `id` is that of its row; 0 for one that is being written."""
+    """A tensor that is stored. `id` is that of its row; 0 for one that is being written.
+
+    `second`: where a second copy of its entry lies, the same bytes in another pack.
+    """
 
     key: bytes
     form: Form
@@ -51,6 +68,13 @@ class Known:
     place: Place
     depth: int
     id: int = 0
+    second: Place | None = None
+
+    @property
+    def copies(self) -> tuple[Known, ...]:
+        """Itself without its second copy, and its second copy."""
+        first = replace(self, second=None)
+        return (first,) if self.second is None else (first, replace(first, place=self.second))
 
 
 def form_of(dtype: str, shape: str) -> Form:
@@ -73,7 +97,10 @@ class _Opened:
 
 
 class Tensors:
-    """Reads tensors by key. `pending` are those that are written and not yet named by the database."""
+    """Reads tensors by key. `pending` are those that are written and not yet named by the database.
+
+    `lost(tensor, why)` is called when a first copy failed and the second gave what was asked for, once for each.
+    """
 
     def __init__(
         self,
@@ -81,10 +108,13 @@ class Tensors:
         packs: Packs,
         cache_bytes: int = BLOCK_CACHE_BYTES,
         pending: Mapping[bytes, Known] | None = None,
+        lost: Callable[[Known, str], None] = lambda _known, _why: None,
     ) -> None:
         self._db, self._packs = db, packs
         self._cache_bytes = cache_bytes
         self._pending = pending or {}
+        self._lost = lost
+        self._noted: OrderedDict[Place, None] = OrderedDict()
         self._lock = threading.Lock()
         self._rows: OrderedDict[bytes, Known] = OrderedDict()
         self._opened: OrderedDict[tuple[bytes, Place], _Opened] = OrderedDict()
@@ -101,12 +131,10 @@ class Tensors:
                 self._rows.move_to_end(key)
                 return known
         with self._db.read() as connection:
-            row = connection.execute(
-                select(tables.tensor).where(tables.tensor.c.key == key, tables.tensor.c.state == "whole")
-            ).first()
+            row = connection.execute(KNOWN.where(tables.tensor.c.key == key)).first()
         if row is None:
             return None
-        known = _as_known(row)
+        known = known_of(row)
         self._keep([known])
         return known
 
@@ -116,9 +144,9 @@ class Tensors:
             unknown = [key for key in keys if key not in self._rows and key not in self._pending]
         if len(unknown) < 2:
             return
-        asked = select(tables.tensor).where(tables.tensor.c.key.in_(unknown), tables.tensor.c.state == "whole")
+        asked = KNOWN.where(tables.tensor.c.key.in_(unknown))
         with self._db.read() as connection:
-            self._keep([_as_known(row) for row in connection.execute(asked)])
+            self._keep([known_of(row) for row in connection.execute(asked)])
 
     def _keep(self, found: Iterable[Known]) -> None:
         with self._lock:
@@ -135,10 +163,8 @@ class Tensors:
             number = start // size
             try:
                 block = self._block(opened, number)
-            except FileNotFoundError:
-                # its pack was rewritten since the row was read
-                opened = self._again(key)
-                block = self._block_or_damaged(opened, number)
+            except Damaged as error:
+                opened, block = self._elsewhere(opened.known, error, partial(self._block_at, number=number))
             low = start - number * size
             high = min(stop - number * size, len(block))
             if low >= high:
@@ -154,17 +180,31 @@ class Tensors:
         """What the codec is told of a tensor that others may stand on."""
         from headwater.codec import Parent  # noqa: PLC0415 - see above
 
-        known = self.find(key)
-        if known is None:
-            raise Damaged(key, "it is not here, or it is known to be damaged")
+        known = self._found(key)
         return Parent(known.form, known.size, partial(self.read, key))
 
     def index(self, key: bytes) -> Index:
         """What its entry says of itself; read and checked anew."""
-        known = self.find(key)
-        if known is None:
-            raise Damaged(key, "it is not here, or it is known to be damaged")
-        return self._index(known)
+        return self._indexed(self._found(key))[1]
+
+    def index_of(self, known: Known) -> Index:
+        """What the entry at just this place says of itself; read and checked anew."""
+        try:
+            index = self._packs.index(known.place)
+        except FileNotFoundError:
+            raise _pack_gone(known) from None
+        except Corrupt as error:
+            raise Damaged(known.key, error.text) from error
+        form = (known.form.dtype, known.form.shape)
+        if (index.key, index.size, (index.dtype, index.shape)) != (known.key, known.size, form):
+            raise Damaged(known.key, "its place holds another tensor")
+        return index
+
+    def prove(self, known: Known) -> None:
+        """Reads all of the entry at just this place, whatever is remembered of it. Damaged if it, or a parent, is."""
+        opened = self._decoder_of(known, self.index_of(known), 0)
+        for number in range(len(opened.index.stored)):
+            self._decoded(opened, number)
 
     def forget(self, key: bytes | None = None) -> None:
         """What is remembered of a tensor, or of all: another process has written or damaged some."""
@@ -181,16 +221,48 @@ class Tensors:
             for block in [at for at in self._blocks if at[0] == key]:
                 self._blocks_bytes -= len(self._blocks.pop(block))
 
-    def _again(self, key: bytes) -> _Opened:
-        self.forget(key)
-        return self._open(key)
-
-    def _open(self, key: bytes, level: int = 0) -> _Opened:
-        from headwater import codec  # noqa: PLC0415 - see above
-
+    def _found(self, key: bytes) -> Known:
         known = self.find(key)
         if known is None:
             raise Damaged(key, "it is not here, or it is known to be damaged")
+        return known
+
+    def _elsewhere(self, known: Known, error: Damaged, get: Callable[[Known], _T]) -> _T:
+        """`get` of where the tensor's row says that it lies by now, or of its second copy; `error` if neither gives it.
+
+        What a parent could not give was tried everywhere already.
+        """
+        if error.key != known.key:
+            raise error
+        self.forget(known.key)
+        now = self.find(known.key)
+        if now is None:
+            raise error
+        if now.place != known.place:
+            try:
+                return get(now)
+            except Damaged as again:
+                if again.key != now.key:
+                    raise
+                error = again
+        if now.second is None:
+            raise error
+        got = get(replace(now, place=now.second, second=None))
+        self._note(now, error.why)
+        return got
+
+    def _note(self, known: Known, why: str) -> None:
+        with self._lock:
+            if known.place in self._noted:
+                return
+            self._noted[known.place] = None
+            if len(self._noted) > ROWS_CACHED:
+                self._noted.popitem(last=False)
+        log.error("first copy of a tensor damaged", tensor=known.key.hex(), pack=known.place.pack, why=why)
+        self._lost(known, why)
+
+    def _open(self, key: bytes, level: int = 0) -> _Opened:
+        known = self._found(key)
         at = (key, known.place)
         with self._lock:
             opened = self._opened.get(at)
@@ -199,14 +271,19 @@ class Tensors:
                 return opened
         if level > CHAIN_MAX:
             raise Damaged(key, "its parents never end")
+        return self._decoder_of(*self._indexed(known), level)
+
+    def _indexed(self, known: Known) -> tuple[Known, Index]:
+        """The tensor with the place where its index is right, and that index."""
         try:
-            index = self._index(known)
-        except FileNotFoundError:
-            self.forget(key)
-            known = self.find(key)
-            if known is None:
-                raise Damaged(key, "its pack is gone") from None
-            index = self._index_or_damaged(known)
+            return known, self.index_of(known)
+        except Damaged as error:
+            return self._elsewhere(known, error, lambda other: (other, self.index_of(other)))
+
+    def _decoder_of(self, known: Known, index: Index, level: int) -> _Opened:
+        from headwater import codec  # noqa: PLC0415 - see above
+
+        key = known.key
         for parent in index.parents:
             self._open(parent, level + 1)  # a chain without an end, or with one missing, is told here
         parents = [self.parent(parent) for parent in index.parents]
@@ -225,46 +302,32 @@ class Tensors:
                 self._opened.popitem(last=False)
         return opened
 
-    def _index(self, known: Known) -> Index:
-        try:
-            index = self._packs.index(known.place)
-        except FileNotFoundError:
-            raise
-        except Corrupt as error:
-            raise Damaged(known.key, error.text) from error
-        form = (known.form.dtype, known.form.shape)
-        if (index.key, index.size, (index.dtype, index.shape)) != (known.key, known.size, form):
-            raise Damaged(known.key, "its place holds another tensor")
-        return index
-
-    def _index_or_damaged(self, known: Known) -> Index:
-        try:
-            return self._index(known)
-        except FileNotFoundError:
-            raise Damaged(known.key, f"the pack {known.place.pack:08x} is gone") from None
-
-    def _block_or_damaged(self, opened: _Opened, number: int) -> bytes:
-        try:
-            return self._block(opened, number)
-        except FileNotFoundError:
-            raise Damaged(opened.known.key, f"the pack {opened.known.place.pack:08x} is gone") from None
+    def _block_at(self, known: Known, number: int) -> tuple[_Opened, bytes]:
+        opened = self._decoder_of(known, self.index_of(known), 0)
+        return opened, self._block(opened, number)
 
     def _block(self, opened: _Opened, number: int) -> bytes:
         """Raw bytes of a block, checked."""
-        known, index = opened.known, opened.index
-        at = (known.key, known.place, number)
+        at = (opened.known.key, opened.known.place, number)
         with self._lock:
             block = self._blocks.get(at)
             if block is not None:
                 self._blocks.move_to_end(at)
                 return block
+        block = self._decoded(opened, number)
+        self._remember(at, block)
+        return block
+
+    def _decoded(self, opened: _Opened, number: int) -> bytes:
+        """Raw bytes of a block, as they lie on the disk, checked."""
+        known, index = opened.known, opened.index
         if not 0 <= number < len(index.stored):
             raise Damaged(known.key, f"it has no block {number}")
         start = known.place.start + opened.starts[number]
         try:
             stored = self._packs.read(known.place.pack, start, start + index.stored[number])
         except FileNotFoundError:
-            raise
+            raise _pack_gone(known) from None
         except Corrupt as error:
             raise Damaged(known.key, error.text) from error
         try:
@@ -276,7 +339,6 @@ class Tensors:
             raise Damaged(known.key, f"block {number}: {error.text}") from error
         if check_of(block) != index.checks[number]:
             raise Damaged(known.key, f"block {number} does not match its checksum")
-        self._remember(at, block)
         return block
 
     def _remember(self, at: tuple[bytes, Place, int], block: bytes) -> None:
@@ -290,6 +352,12 @@ class Tensors:
                 self._blocks_bytes -= len(self._blocks.popitem(last=False)[1])
 
 
-def _as_known(row: Row[tuple[object, ...]]) -> Known:
+def _pack_gone(known: Known) -> Damaged:
+    return Damaged(known.key, f"the pack {known.place.pack:08x} is gone")
+
+
+def known_of(row: Row[Any]) -> Known:
+    """The tensor of a row of `KNOWN`."""
     place = Place(row.pack, row.start, row.length, row.index_bytes)
-    return Known(row.key, form_of(row.dtype, row.shape), row.size, place, row.depth, row.id)
+    second = None if row.second_pack is None else replace(place, pack=row.second_pack, start=row.second_start)
+    return Known(row.key, form_of(row.dtype, row.shape), row.size, place, row.depth, row.id, second)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from headwater import codec
-from headwater.codec import Form, Limits
+from headwater.codec import Form, Limits, Parent
 from headwater.ground.errors import Conflict
 from headwater.store import tables
 from headwater.store.blobs import Store
@@ -21,7 +21,9 @@ from headwater.store.encoded import Damaged, Known, Tensors, shape_text
 from headwater.store.packs import Index, check_of, encode_index
 from headwater.store.writing import Writing
 
-CACHE_BYTES = 24 << 20  # a block each of a tensor, of its parents, and of what these stand on
+CACHE_BYTES = 12 << 20  # blocks of parents, and of what these stand on: of a stream each is read once or twice
+LOOK_BYTES_MAX = 128 << 10  # of one read: it looks at a parent, in a place that others will look at too
+LOOKS_BYTES_MAX = 4 << 20  # of one parent's; all that is looked at is about 1 MiB
 BATCH = 500  # keys in one statement: far below SQLite's limit of variables
 PARENTS_MAX = 4  # that the codec is offered for one tensor
 
@@ -77,7 +79,7 @@ class Entries:
     def write(self, key: bytes, form: Form, size: int, read: Callable[[int, int], bytes], kin: Sequence[Why]) -> Known:
         """Encodes a tensor, with those of `kin` that the codec finds of use, and writes it."""
         try:
-            parents = [self.known.parent(parent) for parent, _why in kin]
+            parents = [_remembering(self.known.parent(parent)) for parent, _why in kin]
             encoded = codec.encode(form, size, read, parents, self._limits())
         except Damaged as error:
             self._store.flag_tensor(error.key, error.why)
@@ -164,6 +166,24 @@ class Entries:
 
     def _limits(self) -> Limits:
         return Limits(self._bounds.cpu_s, self._bounds.memory_bytes, self._bounds.depth_max)
+
+
+def _remembering(parent: Parent) -> Parent:
+    """The same, but what is read of it in small pieces is remembered: each costs the decoding of a whole block."""
+    looks: dict[tuple[int, int], bytes] = {}
+    left = LOOKS_BYTES_MAX
+
+    def read(start: int, stop: int) -> bytes:
+        nonlocal left
+        data = looks.get((start, stop))
+        if data is None:
+            data = parent.read(start, stop)
+            if len(data) <= min(LOOK_BYTES_MAX, left):
+                looks[start, stop] = data
+                left -= len(data)
+        return data
+
+    return Parent(parent.form, parent.size, read)
 
 
 @dataclass(frozen=True, slots=True)

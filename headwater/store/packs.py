@@ -122,6 +122,15 @@ def decode_index(data: bytes, length: int) -> Index:
     )
 
 
+def _extent(fixed: bytes) -> tuple[int, int]:
+    """The sizes of an index that begins so, and of the whole entry; 0 for one that is cut off."""
+    if len(fixed) < _FIXED.size:
+        return 0, 0
+    (_magic, _depth, parents, _size, total, head, blocks, _step, dtype, dims, _zero, _key) = _FIXED.unpack(fixed)
+    rows = blocks * _BLOCK.itemsize
+    return _FIXED.size + parents * KEY_BYTES + dims * 8 + dtype + head + rows + CHECK_BYTES, total
+
+
 class Packs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -153,6 +162,36 @@ class Packs:
             raise Corrupt(f"An entry of the pack {place.pack:08x} has an index of {place.index_bytes} bytes")
         return decode_index(self.read(place.pack, stop - place.index_bytes, stop), place.length)
 
+    def remains(self, pack: int, start: int, stop: int) -> set[bytes] | None:
+        """The keys of the entries in [start, stop), one after the other; None if a byte there is of none that is whole.
+
+        For what nobody names any more. Of a pack whose end that is; Corrupt when it can't be read.
+        """
+        keys: set[bytes] = set()
+        at = start
+        for found in self._magics(pack, start, stop):
+            if found < at:
+                continue  # in the index before
+            size, length = _extent(self.read(pack, found, min(found + _FIXED.size, stop)))
+            if found + size - length != at or not 0 < size <= min(stop - found, INDEX_BYTES_MAX):
+                continue  # bytes of a block that look like a beginning
+            try:
+                index = decode_index(self.read(pack, found, found + size), length)
+            except Corrupt:
+                continue
+            keys.add(index.key)
+            at = found + size
+        return keys if at == stop else None
+
+    def _magics(self, pack: int, start: int, stop: int) -> Iterator[int]:
+        """Where an index might begin."""
+        for low in range(start, stop, COPY_STEP):
+            data = self.read(pack, low, min(low + COPY_STEP + len(ENTRY_MAGIC) - 1, stop))
+            found = data.find(ENTRY_MAGIC)
+            while found >= 0:
+                yield low + found
+                found = data.find(ENTRY_MAGIC, found + 1)
+
     @contextmanager
     def alone(self, wait_s: float = 0.0) -> Iterator[None]:
         """The right to write packs, for one process and one thread at a time. Unavailable when another has it."""
@@ -174,6 +213,17 @@ class Packs:
             return self.path(pack).stat().st_size
         except FileNotFoundError:
             return None
+
+    def cut(self, pack: int, size_bytes: int) -> int:
+        """Takes what lies behind a pack's last named entry, for whoever is `alone`: a crash left it. Bytes freed."""
+        left = (self.size(pack) or 0) - size_bytes
+        if left <= 0:
+            return 0
+        try:
+            os.truncate(self.path(pack), size_bytes)
+        except OSError as error:
+            raise meaning(error, "cutting a pack") from error
+        return left
 
     def delete(self, pack: int) -> None:
         try:
@@ -249,6 +299,8 @@ class Pack:
         try:
             for at in range(start, stop, COPY_STEP):
                 self._write(packs.read(source, at, min(at + COPY_STEP, stop)))
+        except FileNotFoundError as error:
+            raise Corrupt(f"The pack {source:08x} is gone") from error
         except OSError as error:
             raise meaning(error, "writing a pack") from error
         return begin

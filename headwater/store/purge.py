@@ -1,19 +1,21 @@
-"""Purge: files that must not be readable again are destroyed, and nothing of them stays behind as a parent.
+"""Purge: files that must not be readable again are destroyed, and nothing of them stays behind: not as a parent, not as
+a second copy, not in what packs hold and nobody names any more.
 
 For a process that owns the data folder alone. What other files hold as their own bytes stays theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from headwater.ground.errors import Conflict
+from headwater.ground.errors import Conflict, Corrupt, Unavailable
 from headwater.ground.names import Sha256
 from headwater.store import sweep, tables
 from headwater.store.blobs import Store
+from headwater.store.packs import PACK_MAGIC
 from headwater.store.rebase import Rebaser
 from headwater.store.xets import Xets
 
@@ -28,8 +30,12 @@ class Purged:
 
 
 def purge(store: Store, xets: Xets, rebaser: Rebaser, files: Sequence[Sha256]) -> Purged:
-    """Conflict when a repo still holds one of them, or another file is made from its bytes."""
-    keys, packs = _only_theirs(store, files)
+    """Conflict when a repo still holds one of them, or another file is made from its bytes.
+
+    Of one that is not here any more, what packs may still hold is destroyed.
+    """
+    keys = _only_theirs(store, files)
+    are_known = all(store.find(sha256) is not None for sha256 in files)
     with store.db.read() as connection:
         built = select(tables.blob_xorb.c.xorb).where(tables.blob_xorb.c.sha256.in_(list(files))).distinct()
         unused = list(connection.execute(built).scalars())
@@ -42,16 +48,19 @@ def purge(store: Store, xets: Xets, rebaser: Rebaser, files: Sequence[Sha256]) -
         )
     xorbs = sweep.xorbs(xets, unused, FOREVER_MS)
     sweep.tensors(store)
-    emptied = sweep.packs(store, shred=packs)
+    remains = _with_remains(store, keys if are_known else None)
+    emptied = sweep.packs(store, shred=remains)
+    if remains and not emptied.packs:
+        raise Unavailable("Another process is writing packs just now; run it again to destroy what is left in them.")
     return Purged(swept.blobs, anew, swept.freed_bytes + xorbs.freed_bytes + emptied.freed_bytes)
 
 
-def _only_theirs(store: Store, files: Sequence[Sha256]) -> tuple[set[bytes], frozenset[int]]:
-    """Tensors that no other file has as its own, and the packs that they lie in."""
+def _only_theirs(store: Store, files: Sequence[Sha256]) -> set[bytes]:
+    """Tensors that no other file has as its own."""
     names = list(files)
     other = tables.blob_tensor.alias()
     asked = (
-        select(tables.tensor.c.key, tables.tensor.c.pack)
+        select(tables.tensor.c.key)
         .join(tables.blob_tensor, tables.blob_tensor.c.tensor == tables.tensor.c.id)
         .where(
             tables.blob_tensor.c.sha256.in_(names),
@@ -59,5 +68,38 @@ def _only_theirs(store: Store, files: Sequence[Sha256]) -> tuple[set[bytes], fro
         )
     )
     with store.db.read() as connection:
-        rows = connection.execute(asked).all()
-    return {row.key for row in rows}, frozenset(row.pack for row in rows)
+        return set(connection.execute(asked).scalars())
+
+
+def _with_remains(store: Store, keys: set[bytes] | None) -> frozenset[int]:
+    """The packs in which one of these tensors may lie between the entries that are named, or behind them; any, if None.
+
+    An entry that was moved, or stored anew, stays where it was until its pack is emptied.
+    """
+    found = set()
+    for number in store.packs.ids():
+        try:
+            for start, stop in _gaps(store, number):
+                remains = store.packs.remains(number, start, stop)
+                if remains is None or keys is None or remains & keys:
+                    found.add(number)
+        except Corrupt:
+            found.add(number)  # nobody can tell
+    return frozenset(found)
+
+
+def _gaps(store: Store, number: int) -> Iterator[tuple[int, int]]:
+    """What lies in a pack and is of no entry that is named: (start, stop)."""
+    tensor, copy = tables.tensor, tables.tensor_copy
+    firsts = select(tensor.c.start, tensor.c.length).where(tensor.c.pack == number)
+    seconds = select(copy.c.start, tensor.c.length).join(copy, copy.c.tensor == tensor.c.id)
+    with store.db.read() as connection:
+        named = [*connection.execute(firsts), *connection.execute(seconds.where(copy.c.pack == number))]
+    at = len(PACK_MAGIC)
+    for start, length in sorted((row[0], row[1]) for row in named):
+        if start > at:
+            yield at, start
+        at = start + length
+    size = store.packs.size(number) or 0
+    if size > at:
+        yield at, size

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from sqlalchemy import Connection, func, literal, select
+from sqlalchemy import Connection, delete, func, literal, select
 
 from headwater.codec import Hasher
-from headwater.ground.errors import Conflict, Corrupt
+from headwater.ground.errors import Conflict, Corrupt, HeadwaterError
 from headwater.ground.faults import checkpoint
+from headwater.ground.log import log
 from headwater.ground.names import Sha256
 from headwater.store import tables
 from headwater.store.blobs import Store
@@ -91,7 +92,7 @@ class Rebaser:
                     raise Stopped("Sealing was told to stop")
                 known = entries.known.find(key)
                 if known is not None:
-                    new = self._one(entries, known, offered.get(key, []), may_stay, self._is_shared(key, sha256))
+                    new = self._anew(entries, known, offered.get(key, []), may_stay, self._is_shared(key, sha256))
                     moved += [new] if new else []
                 self._progress(number + 1, len(keys))
             writing.flush()
@@ -102,6 +103,9 @@ class Rebaser:
                 entries.name(connection, set())
                 for known in moved:
                     _deepen(connection, known.key)
+                    # of what it was before; upkeep writes one of what it is now
+                    same = select(tables.tensor.c.id).where(tables.tensor.c.key == known.key)
+                    connection.execute(delete(tables.tensor_copy).where(tables.tensor_copy.c.tensor.in_(same)))
             checkpoint("rebase.switched")
         except BaseException:
             writing.back()
@@ -110,6 +114,17 @@ class Rebaser:
             writing.close()
         self._store.tensors.forget()
         return moved
+
+    def _anew(
+        self, entries: Entries, known: Known, offered: Sequence[Why], may_stay: Callable[[bytes], bool], shared: bool
+    ) -> Known | None:
+        try:
+            return self._one(entries, known, offered, may_stay, shared)
+        except HeadwaterError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a mistake of the codec's costs space, and not the other tensors
+            log.error("tensor not encoded", dtype=known.form.dtype, shape=known.form.shape, exc_info=error)
+            return self._one(entries, known, [], may_stay, shared)
 
     def _one(
         self, entries: Entries, known: Known, offered: Sequence[Why], may_stay: Callable[[bytes], bool], shared: bool

@@ -1,4 +1,4 @@
-"""Report: what the store holds and what it costs, of all, of one file tensor by tensor, and what stays when files go.
+"""Report: what the store holds and what it costs, of all and of one file tensor by tensor.
 
 Sizes of what is shared are told once, for whoever owns the hub: a caller who shows them to others has to leave out what
 those may not know of. Refuses to know repos.
@@ -6,16 +6,13 @@ those may not know of. Refuses to know repos.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, select
+from sqlalchemy import ColumnElement, case, func, select
 
-from headwater.ground.db import batches
 from headwater.ground.names import Sha256
 from headwater.store import tables
-from headwater.store.blobs import Store, standing_on
+from headwater.store.blobs import Store
 from headwater.store.kin import reader_of
 from headwater.store.splitting import split
 
@@ -35,6 +32,9 @@ class Kind:
 class Stats:
     """`raw_bytes` is what all files would take as they are; `disk_bytes` what objects and packs take.
 
+    Of the packs, `live_bytes` are of entries that are named, `copies_bytes` of these of the second ones of `copies`
+    tensors.
+
     `undecided` files were not looked at yet, `kept` ones would not shrink. `raw_copies_bytes` are raw bytes of sealed
     files that are still here. A xorb's object counts in full, whatever of it files use.
     """
@@ -53,6 +53,8 @@ class Stats:
     raw_copies_bytes: int
     disk_bytes: int
     kinds: tuple[Kind, ...]
+    copies: int = 0
+    copies_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +88,6 @@ class Costs:
     other_bytes: int
     """Of the file, what is in no tensor."""
     tensors: tuple[Explained, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Leaving:
-    """What goes and what stays when nobody holds some files any more. `dependants` are the files it stays for."""
-
-    freed_bytes: int
-    kept_bytes: int
-    kept_tensors: int
-    dependants: tuple[Sha256, ...]
 
 
 def stats(store: Store) -> Stats:
@@ -132,6 +124,11 @@ def stats(store: Store) -> Stats:
                 .order_by(func.sum(tensor.c.length).desc())
             )
         ]
+        copies = connection.execute(
+            select(func.count(), func.coalesce(func.sum(tensor.c.length), 0)).join_from(
+                tables.tensor_copy, tensor, tensor.c.id == tables.tensor_copy.c.tensor
+            )
+        ).one()
         disk = int(files[8]) + int(xorbs.scalar_one()) + int(packs[1])
     numbers = [int(number) for number in files]
     return Stats(
@@ -145,10 +142,12 @@ def stats(store: Store) -> Stats:
         tensors=sum(kind.tensors for kind in kinds),
         packs=int(packs[0]),
         packs_bytes=int(packs[1]),
-        live_bytes=sum(kind.stored_bytes for kind in kinds),
+        live_bytes=sum(kind.stored_bytes for kind in kinds) + int(copies[1]),
         raw_copies_bytes=numbers[7],
         disk_bytes=disk,
         kinds=tuple(kinds),
+        copies=int(copies[0]),
+        copies_bytes=int(copies[1]),
     )
 
 
@@ -233,48 +232,3 @@ def _explained(name: str, row: _Row) -> Explained:
         name, row.dtype, shape, row.size, row.length, row.alone_bytes, row.kind, row.why, row.depth, row.key.hex(),
         row.parents, row.others,
     )  # fmt: skip
-
-
-def leaving(store: Store, files: Sequence[Sha256]) -> Leaving:
-    """What would be freed if nobody held these files any more, and what would stay, for whom."""
-    gone = set(files)
-    with store.db.read() as connection:
-        freed = _raw_bytes(connection, files)
-        own: dict[int, int] = {}
-        for batch in batches(files):
-            asked = select(tables.tensor.c.id, tables.tensor.c.length).join(
-                tables.blob_tensor, tables.blob_tensor.c.tensor == tables.tensor.c.id
-            )
-            own.update((row[0], row[1]) for row in connection.execute(asked.where(_of(batch))))
-        dependants: set[Sha256] = set()
-        kept: set[int] = set()
-        for roots in batches(sorted(own)):
-            for root, sha256 in connection.execute(_users(roots)):
-                if sha256 not in gone:
-                    kept.add(root)
-                    dependants.add(Sha256(sha256))
-    kept_bytes = sum(own[tensor] for tensor in kept)
-    return Leaving(freed + sum(own.values()) - kept_bytes, kept_bytes, len(kept), tuple(sorted(dependants)))
-
-
-def _raw_bytes(connection: Connection, files: Sequence[Sha256]) -> int:
-    """Of objects of their own. What xorbs free depends on who else uses them, and is not counted."""
-    total = 0
-    for batch in batches(files):
-        asked = select(func.coalesce(func.sum(tables.blob.c.size), 0)).where(
-            tables.blob.c.sha256.in_(batch), tables.blob.c.recipe.is_(None), tables.blob.c.raw != "gone"
-        )
-        total += int(connection.execute(asked).scalar_one())
-    return total
-
-
-def _of(batch: Sequence[str]) -> ColumnElement[bool]:
-    return tables.blob_tensor.c.sha256.in_(batch)
-
-
-def _users(roots: Sequence[int]) -> Select[Any]:
-    """(tensor, file) for all files that use one of these tensors, or one that stands on it."""
-    below = standing_on(roots)
-    return select(below.c.root, tables.blob_tensor.c.sha256).join(
-        tables.blob_tensor, tables.blob_tensor.c.tensor == below.c.id
-    )

@@ -11,8 +11,9 @@ Refuses to know who is related to whom (it is told), repos, and how tensors are 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 from sqlalchemy import insert, update
 
@@ -35,7 +36,8 @@ from headwater.store.writing import Writing
 ATTEMPTS_MAX = 16  # of one file, each after damage that nobody knew of was found
 LITERAL_BYTES_MAX = 4096  # what lies between tensors and is shorter is part of the recipe
 TENSOR_BYTES_MIN = 512  # a shorter tensor is a literal: its entry's index alone would be a third of it
-CHUNKED_BYTES_MAX = 4 << 30  # of one file: 65,000 chunks, whose rows are one transaction of about a second
+FINE_BYTES = 256 << 20  # of what is no tensor: 4,096 chunks, each with a row; of more, chunks are joined to pieces
+JOINED_MOST = 4  # times as many chunks as are joined on average: no piece is longer
 STEP = 1 << 20
 BYTES = "BYTES"
 LITERALS_BYTES_MAX = recipe.LITERALS_BYTES_MAX
@@ -121,6 +123,7 @@ class Sealer:
                 return Report(blob.sha256, blob.size, False, note, tensors=walk.tensors, unused=tuple(unused))
             writing.flush()
             checkpoint("seal.packed")
+            entries.known.forget()  # its blocks make room for those that the proof reads
             self._prove(blob, data, entries)
             checkpoint("seal.proven")
             healed = self._switch(blob, data, walk, entries)
@@ -290,19 +293,21 @@ class _Walk:
     def _chunks(self, part: _Part) -> None:
         """What is no tensor: cut where its own bytes say, so that equal stretches are found wherever they lie."""
         self._chunked_bytes += part.stop - part.start
-        if self._chunked_bytes > CHUNKED_BYTES_MAX:
-            self.refused = f"more than {CHUNKED_BYTES_MAX} bytes of it are no tensor"
-            return
+        joined = 1 << ((self._chunked_bytes - 1) // FINE_BYTES).bit_length()
         steps = (self._read(at, min(at + STEP, part.stop)) for at in range(part.start, part.stop, STEP))
-        for chunk in chunking.chunks(steps):
-            if len(chunk) < TENSOR_BYTES_MIN:
-                self._literal(chunk)
-                continue
-            form = Form(BYTES, (len(chunk),))
-            key = codec.key_of(form, [chunk])
-            self._segment(key, len(chunk))
-            if not self._is_stored(key):
-                self._entries.write(key, form, len(chunk), _within(chunk), [])
+        at = part.start
+        for size in _sizes(chunking.chunks(steps), joined):
+            self._piece(at, at + size)
+            at += size
+
+    def _piece(self, start: int, stop: int) -> None:
+        size = stop - start
+        if size < TENSOR_BYTES_MIN:
+            self._literal(self._read(start, stop))
+        elif size <= STEP:
+            self._store_as(Form(BYTES, (size,)), size, _within(self._read(start, stop)), "")
+        else:
+            self._store_as(Form(BYTES, (size,)), size, lambda a, b: self._read(start + a, min(start + b, stop)), "")
 
     def _tensor(self, part: _Part, tensor: Named) -> None:
         size = part.stop - part.start
@@ -339,6 +344,18 @@ class _Walk:
             return False
         self.same.add(key)
         return True
+
+
+def _sizes(chunks: Iterable[bytes], joined: int) -> Iterator[int]:
+    """Sizes of pieces of about `joined` chunks (a power of two); a piece ends behind a chunk whose bytes say so."""
+    size = count = 0
+    for chunk in chunks:
+        size, count = size + len(chunk), count + 1
+        if crc32(chunk) % joined == 0 or count == JOINED_MOST * joined:
+            yield size
+            size = count = 0
+    if size:
+        yield size
 
 
 def _within(data: bytes) -> Callable[[int, int], bytes]:

@@ -14,11 +14,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Table, Update, and_, delete, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from headwater.ground.errors import Unavailable
+from headwater.ground.errors import Corrupt, Unavailable
 from headwater.ground.faults import checkpoint
+from headwater.ground.log import log
 from headwater.ground.names import Sha256
 from headwater.store import tables
 from headwater.store.blobs import Store
@@ -114,6 +115,7 @@ def tensors(store: Store) -> Swept:
         with store.db.write() as connection:
             ids = list(connection.execute(unused).scalars())
             connection.execute(delete(tables.tensor_parent).where(tables.tensor_parent.c.tensor.in_(ids)))
+            connection.execute(delete(tables.tensor_copy).where(tables.tensor_copy.c.tensor.in_(ids)))
             connection.execute(delete(tables.tensor).where(tables.tensor.c.id.in_(ids)))
         checkpoint("sweep.tensors")
         count += len(ids)
@@ -125,7 +127,8 @@ def tensors(store: Store) -> Swept:
 
 
 def packs(store: Store, *, shred: frozenset[int] = frozenset()) -> Swept:
-    """Packs without a live entry go; those that are half empty, and those to `shred`, are written anew first.
+    """Packs without a live entry go; those that are half empty, and those to `shred`, are written anew first. What
+    is left of packs in the folder is shredded, too, where anything is.
 
     Nothing happens while somebody else writes packs. Readers that were told of the old place look again.
     """
@@ -134,14 +137,21 @@ def packs(store: Store, *, shred: frozenset[int] = frozenset()) -> Swept:
         with store.packs.alone():
             for number in _numbers(store):
                 size, live = _filled(store, number)
-                if not size:
+                freed += store.packs.cut(number, size)
+                if not size and number not in shred:
                     continue  # it was just begun
                 if live and live >= size * LIVE_SHARE_MIN and number not in shred:
                     continue
-                if live:
-                    _move(store, number, shred | {number})
-                with store.db.write() as connection:
-                    connection.execute(delete(tables.pack).where(tables.pack.c.id == number))
+                try:
+                    if live:
+                        _move(store, number, shred | {number})
+                except Corrupt as error:
+                    if number in shred:
+                        raise
+                    log.error("pack not emptied", pack=number, why=error.text)
+                    continue
+                if not _delete_row(store, number):
+                    continue
                 checkpoint("sweep.packs")
                 freed += max(size - live, 0)
                 if number in shred:
@@ -151,7 +161,7 @@ def packs(store: Store, *, shred: frozenset[int] = frozenset()) -> Swept:
                 named = set(connection.execute(select(tables.pack.c.id)).scalars())
             for number in store.packs.ids():
                 if number not in named:  # emptied just now, or before a crash
-                    store.packs.delete(number)
+                    store.packs.shred(number) if shred else store.packs.delete(number)
     except Unavailable:
         return Swept()
     return Swept(packs=count, freed_bytes=freed)
@@ -164,31 +174,77 @@ def _numbers(store: Store) -> list[int]:
 
 def _filled(store: Store, number: int) -> tuple[int, int]:
     """The size of a pack, and how many bytes of it are of entries that are named."""
-    live = select(func.coalesce(func.sum(tables.tensor.c.length), 0)).where(tables.tensor.c.pack == number)
     with store.db.read() as connection:
         size = connection.execute(select(tables.pack.c.size_bytes).where(tables.pack.c.id == number)).scalar()
-        return size or 0, int(connection.execute(live).scalar_one())
+        return size or 0, _live_bytes(connection, number)
+
+
+def _live_bytes(connection: Connection, number: int) -> int:
+    tensor, copy = tables.tensor, tables.tensor_copy
+    live = select(func.coalesce(func.sum(tensor.c.length), 0))
+    seconds = live.join(copy, copy.c.tensor == tensor.c.id).where(copy.c.pack == number)
+    firsts = connection.execute(live.where(tensor.c.pack == number)).scalar_one()
+    return int(firsts) + int(connection.execute(seconds).scalar_one())
+
+
+def _delete_row(store: Store, number: int) -> bool:
+    """False if something in the pack is named after all: a second copy that a reader has just put in the place of a
+    damaged first one (`Store.lose_copy`)."""
+    with store.db.write() as connection:
+        if _live_bytes(connection, number):
+            return False
+        connection.execute(delete(tables.pack).where(tables.pack.c.id == number))
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A live entry of a pack. `other_pack`: where the tensor's other copy lies; `named`: its row, to be changed if it
+    still says so."""
+
+    start: int
+    length: int
+    other_pack: int
+    named: Update
+
+
+def _entries(store: Store, number: int) -> list[_Entry]:
+    tensor, copy = tables.tensor, tables.tensor_copy
+    firsts = select(tensor.c.id, tensor.c.start, tensor.c.length, copy.c.pack)
+    firsts = firsts.join(copy, copy.c.tensor == tensor.c.id, isouter=True).where(tensor.c.pack == number)
+    seconds = select(tensor.c.id, copy.c.start, tensor.c.length, tensor.c.pack)
+    seconds = seconds.join(copy, copy.c.tensor == tensor.c.id).where(copy.c.pack == number)
+    with store.db.read() as connection:
+        return [
+            _Entry(start, length, other or 0, _as_read(table, number, start).where(key == id_))
+            for asked, table, key in ((firsts, tensor, tensor.c.id), (seconds, copy, copy.c.tensor))
+            for id_, start, length, other in connection.execute(asked)
+        ]
+
+
+def _as_read(table: Table, number: int, start: int) -> Update:
+    return update(table).where(table.c.pack == number, table.c.start == start)
 
 
 def _move(store: Store, number: int, never: frozenset[int]) -> None:
-    """Copies the live entries of a pack to others, none of `never`: on the disk first, then they are named at once."""
-    asked = select(tables.tensor).where(tables.tensor.c.pack == number).order_by(tables.tensor.c.start)
-    with store.db.read() as connection:
-        rows = connection.execute(asked).all()
+    """Copies the live entries of a pack to others, none of `never`: on the disk first, then they are named at once.
+
+    Two copies of an entry never come to lie in one pack.
+    """
+    entries = _entries(store, number)
     writing = Writing(store, never)
     try:
         moved = []
-        for row in rows:
-            pack = writing.pack()
-            start = pack.copy(store.packs, number, row.start, row.start + row.length)
-            moved.append((row.id, pack.number, start))
+        for entry in sorted(entries, key=lambda one: one.start):
+            pack = writing.pack(entry.other_pack)
+            start = pack.copy(store.packs, number, entry.start, entry.start + entry.length)
+            moved.append(entry.named.values(pack=pack.number, start=start))
         writing.flush()
         checkpoint("sweep.moved")
         with store.db.write() as connection:
             writing.record(connection)
-            for tensor, pack_number, start in moved:
-                placed = tables.tensor.update().where(tables.tensor.c.id == tensor)
-                connection.execute(placed.values(pack=pack_number, start=start))
+            for named in moved:
+                connection.execute(named)
     except BaseException:
         writing.back()
         raise

@@ -11,6 +11,8 @@ from headwater.store import tables
 from headwater.store.blobs import Store
 from headwater.store.packs import PACK_BYTES_MAX, Pack, Place
 
+NEWEST = 2  # packs that may have room: an entry's two copies lie in two
+
 
 class Writing:
     """The packs that are written to; never any of `never`. `flush`, then `record`, or `back`; `close` at the end."""
@@ -20,25 +22,29 @@ class Writing:
         self._never = never
         self._packs: list[tuple[Pack, int]] = []
 
-    def pack(self) -> Pack:
-        """One with room."""
-        if self._packs and self._packs[-1][0].size < PACK_BYTES_MAX:
-            return self._packs[-1][0]
-        with self._store.db.read() as connection:
-            last = connection.execute(
-                select(tables.pack.c.id, tables.pack.c.size_bytes).order_by(tables.pack.c.id.desc()).limit(1)
-            ).first()
-        if last is not None and (last.id in self._never or (self._store.packs.size(last.id) or 0) < last.size_bytes):
-            last = None  # one that was cut short is damaged: it is not written to
-        if self._packs or last is None or last.size_bytes >= PACK_BYTES_MAX:
-            with self._store.db.write() as connection:
-                made = insert(tables.pack).values(size_bytes=0, created_ms=self._store.clock.now_ms())
-                number, used = int(connection.execute(made.returning(tables.pack.c.id)).scalar_one()), 0
-        else:
-            number, used = last.id, last.size_bytes
+    def pack(self, but: int = 0) -> Pack:
+        """One with room, other than the one with the number `but`."""
+        for pack, _used in reversed(self._packs):
+            if pack.size < PACK_BYTES_MAX and pack.number != but:
+                return pack
+        number, used = self._with_room({but, *self._never, *(pack.number for pack, _used in self._packs)})
         pack = Pack(self._store.packs, number, used)
         self._packs.append((pack, used))
         return pack
+
+    def _with_room(self, never: set[int]) -> tuple[int, int]:
+        """Number and size of one of the newest packs, or of a new one."""
+        newest = select(tables.pack.c.id, tables.pack.c.size_bytes).order_by(tables.pack.c.id.desc())
+        with self._store.db.read() as connection:
+            rows = connection.execute(newest.limit(len(self._packs) + NEWEST)).all()
+        for row in rows:
+            # one that was cut short is damaged: it is not written to
+            whole = (self._store.packs.size(row.id) or 0) >= row.size_bytes
+            if whole and row.id not in never and row.size_bytes < PACK_BYTES_MAX:
+                return row.id, row.size_bytes
+        with self._store.db.write() as connection:
+            made = insert(tables.pack).values(size_bytes=0, created_ms=self._store.clock.now_ms())
+            return int(connection.execute(made.returning(tables.pack.c.id)).scalar_one()), 0
 
     def cut(self, place: Place) -> None:
         """Takes back the entry that was written last."""

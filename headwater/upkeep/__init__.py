@@ -17,7 +17,7 @@ from headwater.ground.log import log
 from headwater.ground.settings import Settings
 from headwater.repos import Repos
 from headwater.repos.tables import repo
-from headwater.store import Store, Uploads, Xets, evict, sweep
+from headwater.store import Store, Uploads, Xets, evict, sweep, twice
 from headwater.store.sweep import Swept
 
 COLLECT_EVERY_S = 3600
@@ -37,6 +37,10 @@ class Collected:
     packs: int = 0
     raw_copies: int = 0
     """Of sealed files, which do without them."""
+    repos: int = 0
+    """Deleted ones that can't be brought back any more."""
+    second_copies: int = 0
+    """Of tensors that many others stand on; written."""
 
 
 class Upkeep:
@@ -48,15 +52,18 @@ class Upkeep:
         self._looked_s: float | None = None  # when all objects were walked
 
     def collect(self) -> Collected:
-        """Abandoned uploads, then blobs nobody holds, then xorbs of no blob that no client remembers (T23).
+        """Deleted repos whose time is over; abandoned uploads, then blobs nobody holds, then xorbs of no blob that no
+        client remembers (T23).
 
-        Then tensors that nothing stands on, raw copies of sealed files, and packs that are half empty.
+        Then tensors that nothing stands on, raw copies of sealed files, and packs that are half empty. What many stand
+        on gets a second copy.
 
         Once a day also objects that no row names. Only in the process that owns the data folder.
         """
         now_ms = self._clock.now_ms()
         grace_ms = now_ms - self._settings.upload_grace_s * 1000
         keep_ms = now_ms - self._settings.xorb_keep_s * 1000
+        repos = self._repos.registry.expire()
         uploads = self._uploads.expire(grace_ms)
         released = 0
         while pending := self._repos.holds.pending(grace_ms, PAGE):
@@ -80,9 +87,11 @@ class Upkeep:
         tensors = sweep.tensors(self._store)
         packs = sweep.packs(self._store)
         raw = self._evict(now_ms, keep_ms)
+        copies = twice.keep(self._store, self._settings.second_copy_from)
         freed += left.freed_bytes + packs.freed_bytes + raw.freed_bytes
         found = Collected(
-            released, uploads, blobs, xorbs, left.objects, freed, tensors.tensors, packs.packs, raw.gone
+            released, uploads, blobs, xorbs, left.objects, freed, tensors.tensors, packs.packs, raw.gone, repos,
+            copies.written,
         )  # fmt: skip
         if any(asdict(found).values()):
             log.info("collected", **asdict(found))

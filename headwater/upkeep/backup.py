@@ -2,7 +2,8 @@
 
 The database is copied first, in one consistent piece: it is the mark. All that it names is on the disk by then and is
 never changed: objects of the store, git objects. Refs come out of the copied events, not from the live repository, so
-every repository in the backup stands exactly where the database says, however many writers were at work (T09).
+every repository in the backup stands exactly where the database says, however many writers were at work (T09). Deleted
+repos that can be brought back are copied like live ones, and can be brought back from the copy as long as from the hub.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from headwater.ground import events
 from headwater.ground.db import Database
@@ -23,6 +24,7 @@ from headwater.ground.errors import Conflict, Corrupt, Invalid
 from headwater.ground.events import event
 from headwater.repos.git import place_of
 from headwater.repos.tables import intent, repo
+from headwater.repos.trash import RECOVERABLE, trash_of
 from headwater.store.objects import PACKS, blob_key, sync_folder, xorb_key
 from headwater.store.tables import blob, pack, xorb
 
@@ -99,7 +101,7 @@ def _copy_named(db: Database, data: Path, target: Path, progress: Callable[[int,
         bytes_copied += _copy(data / "store" / key, target / "store" / key)
         progress(number + 1, total)
     for number, (repo_id, table) in enumerate(sorted(refs.items())):
-        bytes_copied += _copy_repository(data / "git" / place_of(repo_id), target / "git" / place_of(repo_id), table)
+        bytes_copied += _copy_repository(_lies(data / "git", repo_id), target / "git" / place_of(repo_id), table)
         progress(len(keys) + number + 1, total)
     with db.read() as connection:
         return Report(events.last_id(connection), len(refs), len(keys), bytes_copied)
@@ -119,9 +121,11 @@ def _keys(db: Database) -> Iterator[str]:
 
 
 def refs_of_events(db: Database) -> dict[int, dict[str, str]]:
-    """Where every ref of every live repo stood at the last event: the first commit, then each move."""
+    """Where every ref of every repo that is live, or can be brought back, stood at the last event: the first commit,
+    then each move."""
     with db.read() as connection:
-        live = set(connection.execute(select(repo.c.id).where(repo.c.state == "live")).scalars())
+        kept = or_(repo.c.state == "live", RECOVERABLE)
+        live = set(connection.execute(select(repo.c.id).where(kept)).scalars())
         refs: dict[int, dict[str, str]] = {repo_id: {} for repo_id in live}
         moves = select(event.c.repo_id, event.c.kind, event.c.data).where(
             event.c.kind.in_(("repo.created", "ref.moved"))
@@ -137,6 +141,12 @@ def refs_of_events(db: Database) -> dict[int, dict[str, str]]:
             else:
                 refs[repo_id][told["ref"]] = told["new"]
     return refs
+
+
+def _lies(root: Path, repo_id: int) -> Path:
+    """Where a repository is. In the copy all lie in their places: a start puts the deleted ones into the trash."""
+    place, trashed = root / place_of(repo_id), trash_of(root, repo_id)
+    return trashed if trashed.is_dir() and not place.is_dir() else place
 
 
 def _copy(source: Path, target: Path) -> int:

@@ -70,9 +70,9 @@ def leaving(connection: Connection, actor: Actor, repo_id: int, now_ms: int) -> 
     )
 
 
-def sentence(left: Leaving) -> str:
-    """`Frees 300 MB. Kept 1.2 GB: 3 repos depend on it (a/b, c/d, e/f).`"""
-    said = f"Frees {_size(left.freed_bytes)}."
+def sentence(left: Leaving, undelete_s: int) -> str:
+    """`Frees 300 MB in 7 days. Kept 1.2 GB: 3 repos depend on it (a/b, c/d, e/f).` Until then it can be undone."""
+    said = f"Frees {_size(left.freed_bytes)}{f' in {_time(undelete_s)}' if undelete_s else ''}."
     if left.dependants:
         named = ", ".join(one.full for one in left.kept_for)
         more = f" and {left.dependants - len(left.kept_for)} more" if left.dependants > len(left.kept_for) else ""
@@ -82,6 +82,14 @@ def sentence(left: Leaving) -> str:
         files = "1 file stays" if left.shared_files == 1 else f"{left.shared_files} files stay"
         said += f" {files} ({_size(left.shared_bytes)}), since other repos hold the same."
     return said
+
+
+def _time(wait_s: int) -> str:
+    """In the largest unit of which there is at least one, rounded up: nothing is free earlier than it says."""
+    units = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+    unit, unit_s = next((unit, unit_s) for unit, unit_s in units if wait_s >= unit_s)
+    count = -(-wait_s // unit_s)
+    return f"{count} {unit}{'s' if count > 1 else ''}"
 
 
 def _size(size_bytes: int) -> str:

@@ -91,6 +91,7 @@ def _touched(db: Database, finding: check.Finding) -> tuple[str, ...]:
     query = (
         select(repo.c.type, repo.c.namespace, repo.c.name)
         .join(hold, hold.c.repo_id == repo.c.id)
+        .where(repo.c.state == "live")
         .distinct()
         .limit(REPOS_NAMED_MAX)
     )

@@ -70,6 +70,8 @@ class Row:
     """Comes with a Xet token of that scope, as far as the caller can get one."""
     names_repo: bool = False
     """The repo stands in the body, so the row is tried with a private repo as well."""
+    hides: bool = False
+    """Whoever lacks the right is told that there is none, of public repos too: it was deleted."""
 
 
 def key(route: Route) -> str:
@@ -90,6 +92,12 @@ def a_fresh_repo(target: Target) -> Target:
     fresh = replace(rid, name=hub.name(rid.name[:4]))
     hub.rooms.repos.registry.create(ROOT, fresh, target.private, "docker" if target.kind == "space" else None)
     return replace(target, repo=fresh.full)
+
+
+def a_deleted_repo(target: Target) -> Target:
+    gone = a_fresh_repo(target)
+    target.hub.rooms.repos.registry.delete(ROOT, gone.row().rid)
+    return gone
 
 
 def a_branch(target: Target) -> Target:
@@ -169,6 +177,8 @@ ROWS: dict[str, Row] = {
     "GET REPO/raw/{rev}/{path*}": Row("see", path={"rev": "main", "path": "m.bin"}),
     "POST /api/repos/create": Row("create", json=created),
     "DELETE /api/repos/delete": Row("admin", json=named, before=a_fresh_repo, names_repo=True),
+    "GET /api/deleted": Row("signed-in"),
+    "POST /api/repos/undelete": Row("admin", json=named, before=a_deleted_repo, names_repo=True, hides=True),
     "POST /api/repos/move": Row("admin", json=moved, before=a_fresh_repo, names_repo=True),
     "PUT API/settings": Row("admin", json={"gated": False}),
     "POST API/duplicate": Row("writes", json=duplicated),
@@ -297,6 +307,8 @@ ROWS: dict[str, Row] = {
     "GET /settings/tokens": Row("signed-in"),
     "POST /settings/tokens": Row("signed-in", (200, 403), json={"name": "n", "role": "read"}),
     "POST /settings/tokens/revoke": Row("signed-in", (404, 403), json={"id": "999"}),
+    "GET /settings/deleted": Row("signed-in"),
+    "POST /settings/deleted/undelete": Row("signed-in", 404, json={"number": "999999"}),
     "GET /new": Row("signed-in"),
     "POST /new": Row(
         "create", 303, json=lambda target: {"type": target.kind, "owner": target.owner, "name": new_name(target)}

@@ -209,7 +209,7 @@ def expected(route: Route, row: Row, asking: Who, target: Target) -> tuple[str, 
         return ("in",) if "all" in asking.rights else ("forbidden",)
     if "see" not in held and row.needs != "create":
         return ("absent",)
-    return ("in",) if row.needs in held else ("forbidden",)
+    return ("in",) if row.needs in held else ("absent",) if row.hides else ("forbidden",)
 
 
 def outcome(answer: Answer, row: Row, name: str) -> str:

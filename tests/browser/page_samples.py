@@ -16,6 +16,8 @@ from headwater.front.pages.present import (
     Choice,
     CommitLine,
     CommitsPage,
+    DeletedPage,
+    DeletedRow,
     DocsPage,
     ErrorPage,
     Facet,
@@ -320,6 +322,11 @@ COMMITS = by_day(
         commit("initial commit", 40.1),
     )
 )
+DELETED = (
+    DeletedRow(12, RepoId("model", "ada", "tiny"), False, NOW_MS - 3_600_000, NOW_MS + 7 * DAY_MS - 3_600_000, "tiny"),
+    DeletedRow(9, RepoId("dataset", "river-lab", "gauges"), True, NOW_MS - 3 * DAY_MS, NOW_MS + 4 * DAY_MS, "gauges"),
+    DeletedRow(3, RepoId("space", "ada", LONG), True, NOW_MS - 6 * DAY_MS, NOW_MS + DAY_MS, LONG),
+)
 TOKENS = (
     TokenRow(1, "laptop", "write", "x9Qa", NOW_MS - 40 * DAY_MS, NOW_MS - DAY_MS // 20, None),
     TokenRow(2, "ci runner", "read", "Zk2p", NOW_MS - 9 * DAY_MS, None, NOW_MS + 21 * DAY_MS),
@@ -360,6 +367,8 @@ PAGES: dict[str, Callable[[Site], str]] = {
     "tokens": lambda s: render.render_tokens(s, TokensPage(TOKENS)),
     "tokens-made": lambda s: render.render_tokens(s, TokensPage(TOKENS, "hf_QwErTzUiOpAsDfGhJkLyXcVbNm12345678", "laptop")),
     "tokens-none": lambda s: render.render_tokens(s, TokensPage((), problem="name: you have a token of this name already")),
+    "deleted": lambda s: render.render_deleted(s, DeletedPage(DELETED, "A model repository called ada/tiny already exists; name another one to bring this repo back to")),
+    "deleted-none": lambda s: render.render_deleted(s, DeletedPage((), EVIL)),
     "profile": lambda s: render.render_profile(s, ProfilePage("ada", "Ada Lovelace", "user", (("model", ROWS[6:8], "/models?author=ada"), ("dataset", (), "")), since_ms=NOW_MS - 300 * DAY_MS, own=True)),
     "profile-org": lambda s: render.render_profile(s, ProfilePage("river-lab", EVIL, "org", (("model", ROWS[2:4], ""),), (("ada", "admin"), (LONG[:60], "read")))),
     "profile-empty": lambda s: render.render_profile(s, ProfilePage("grace", "", "user", (("model", (), ""),))),
@@ -368,7 +377,9 @@ PAGES: dict[str, Callable[[Site], str]] = {
     "docs": lambda s: render.render_docs(s, DocsPage("Welcome", CARD, DOCS)),
 }  # fmt: skip
 SIGNED_IN = {
-    name for name in PAGES if name.startswith(("new", "tokens", "card-empty", "profile", "file-tensors", "home-new"))
+    name
+    for name in PAGES
+    if name.startswith(("new", "tokens", "deleted", "card-empty", "profile", "file-tensors", "home-new"))
 }
 
 

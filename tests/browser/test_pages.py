@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import hub_filling
 import pytest
 from browsing import DESK, PHONE, Tab
 from hub_filling import Hub
@@ -168,6 +169,27 @@ def test_what_people_wrote_never_runs(tab: Tabs) -> None:
     page.page.get_by_text("</code><script>alert(6)</script>").wait_for()
     assert asked == []
     page.check()
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_deleted_repo_is_brought_back_to_another_name(tab: Tabs, size: dict[str, int]) -> None:
+    page, name = tab(viewport=size), f"undone-{size['width']}"
+    page.sign_in()
+    token = {"Authorization": f"Bearer {hub_filling.SEED['users'][0]['token']}"}
+    for method, what in (("POST", "create"), ("DELETE", "delete"), ("POST", "create")):
+        where = f"{page.hub.base}/api/repos/{what}"
+        assert page.page.request.fetch(where, method=method, data={"name": name}, headers=token).ok
+    page.page.locator(".who summary").click()
+    page.page.locator(".who").get_by_role("link", name="Recently deleted").click()
+    page.page.get_by_role("button", name=f"Bring back ada/{name}").click()
+    page.page.get_by_role("alert").wait_for()
+    page.faults.clear()  # Chromium notes the 409
+    page.shoot("deleted")
+    page.page.get_by_label(f"Name that ada/{name} comes back to").fill(f"{name}-2")
+    page.page.get_by_role("button", name=f"Bring back ada/{name}").click()
+    page.page.wait_for_url(f"**/ada/{name}-2")
+    page.go("/settings/deleted")
+    page.page.get_by_text("Nothing was deleted lately").wait_for()
 
 
 def test_sign_in_make_a_repo_and_a_token_and_sign_out(tab: Tabs) -> None:

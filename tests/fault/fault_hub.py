@@ -341,6 +341,8 @@ def problems(data: Path) -> list[str]:
     found = verified(data)
     with rooms_of(data) as rooms:
         for repo_id, told in refs_of_events(rooms.db).items():
+            if not rooms.repos.git.path(repo_id).exists():
+                continue  # deleted, and in the trash: a live one without is found above
             refs = dict(rooms.repos.git.refs(repo_id))
             if refs != told:
                 found.append(f"repo {repo_id}: git has {refs}, the events tell {told}")

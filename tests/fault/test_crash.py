@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import test_seal
+import test_undelete
 from conftest import Hubs
 from fault_hub import REPOSITORY, Gone, Hub, git, problems, until
 
@@ -98,7 +99,13 @@ WALKS = {
     "repo": Walk(by_repo, ("create.founded", "delete.marked")),
 }
 UPKEEP = ("packs.joined", "jobs.claimed", "jobs.done")
-SEALED = (*test_seal.SEALING, *test_seal.EVICTING, *test_seal.SWEEPING, *test_seal.REBASING)  # crashed at over there
+ELSEWHERE = (  # crashed at over there
+    *test_seal.SEALING,
+    *test_seal.EVICTING,
+    *test_seal.SWEEPING,
+    *test_seal.REBASING,
+    *test_undelete.UNDELETING,
+)
 
 
 def test_T01_every_checkpoint_of_the_package_is_crashed_at() -> None:
@@ -108,7 +115,7 @@ def test_T01_every_checkpoint_of_the_package_is_crashed_at() -> None:
         for name in re.findall(r'checkpoint\("([^"]+)"\)', file.read_text())
     }
 
-    assert found == {at.split(":")[0] for walk in WALKS.values() for at in walk.at} | set(UPKEEP) | set(SEALED)
+    assert found == {at.split(":")[0] for walk in WALKS.values() for at in walk.at} | set(UPKEEP) | set(ELSEWHERE)
 
 
 @pytest.mark.parametrize("name", WALKS)

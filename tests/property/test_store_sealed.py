@@ -1,4 +1,5 @@
-"""The store against a dictionary: put, seal, read, delete, sweep, evict, rebase, damage and crash in any order.
+"""The store against a dictionary: put, by Xet or plainly, seal, keep twice, read, delete, sweep, evict, rebase and crash
+in any order.
 
 A crash is a process that is gone: all that it remembered with it, and what it wrote behind the packs' ends still there.
 """
@@ -27,8 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "store")) 
 
 import plain_codec
 from sealing import safetensors, tuned, weights
+from sqlalchemy import exists, select
 from store_cas import FILE_MAX
-from xet_building import sha256_of
+from xet_building import File, Xorb, a_shard, all_of, sha256_of, unpacked
 
 from headwater import codec
 from headwater.ground import events
@@ -36,7 +38,7 @@ from headwater.ground.clock import FixedClock
 from headwater.ground.db import Database, metadata
 from headwater.ground.errors import Corrupt, HeadwaterError
 from headwater.ground.names import Sha256
-from headwater.store import Store, Xets, entries, packs, rebase, seal, sweep, tables
+from headwater.store import Source, Store, Xets, entries, packs, rebase, seal, sweep, tables, twice
 from headwater.store.evict import evict
 from headwater.store.kin import Relative
 from headwater.store.seal import Sealer
@@ -48,9 +50,13 @@ TABLES = (
 )  # fmt: skip
 EXAMPLES = int(os.environ.get("HEADWATER_STORE_EXAMPLES", "60"))  # more for a soak, and other ones each time
 SIZE = 3000
+CHUNK = 2500  # of a file that comes by Xet: a model has a few
 ROOTS = [weights(seed, SIZE) for seed in range(2)]
-STEPS = ("pack.blocks", "seal.packed", "seal.proven", "rebase.packed", "sweep.tensors", "sweep.moved", "sweep.packs",
-         "evict.leaving", "evict.deleted")  # fmt: skip
+SEALING = ("pack.blocks", "seal.packed", "seal.proven", "seal.switched")
+REBASING = (*SEALING, "rebase.packed", "rebase.switched")
+SWEEPING = ("sweep.tensors", "sweep.moved", "sweep.packs")
+EVICTING = ("evict.leaving", "evict.deleted", "evict.virtual")
+TWICE = ("twice.written", "twice.named")
 
 
 class Crash(BaseException):
@@ -76,6 +82,7 @@ class Life(RuleBasedStateMachine):
         self.root = Path(self.folder.name)
         self.clock = FixedClock()
         self.files: dict[Sha256, bytes] = {}
+        self.xorbs: list[Xorb] = []
         self.open()
         with self.db.write_soft() as connection:
             metadata.create_all(connection, tables=list(TABLES))
@@ -96,13 +103,15 @@ class Life(RuleBasedStateMachine):
         self.db.close()
         self.folder.cleanup()
 
-    def run(self, work: Callable[[], object], crash_at: str | None) -> None:
+    def run(self, work: Callable[[], object], crash_at: str | None) -> bool:
+        """Whether it came to the crash."""
+
         def at(name: str) -> None:
             if name == crash_at:
                 raise Crash
 
         with pytest.MonkeyPatch.context() as patch:
-            for module in (packs, seal, rebase, sweep, sys.modules[evict.__module__]):
+            for module in (packs, seal, rebase, sweep, twice, sys.modules[evict.__module__]):
                 patch.setattr(module, "checkpoint", at)
             # a process that is gone takes nothing back
             patch.setattr(entries.Writing, "back", lambda _self: None)
@@ -110,8 +119,10 @@ class Life(RuleBasedStateMachine):
                 work()
             except Crash:
                 self.crashed()
+                return True
             except HeadwaterError as error:
                 assert not isinstance(error, Corrupt), error
+        return False
 
     @initialize(data=FILES)
     def begins(self, data: bytes) -> None:
@@ -123,6 +134,23 @@ class Life(RuleBasedStateMachine):
         self.store.ingest([data], sha256, len(data))
         self.files[sha256] = data
 
+    @rule(data=FILES, before=st.data())
+    def put_by_xet(self, data: bytes, before: st.DataObject) -> None:
+        """As a client does: only what is not here is sent; a file may begin with what another one was built from."""
+        fresh = Xorb(tuple(data[at : at + CHUNK] for at in range(0, len(data), CHUNK)))
+        known = before.draw(st.none() | st.sampled_from(self.xorbs)) if self.xorbs else None
+        self.send(all_of(fresh) if known is None or known == fresh else all_of(known, fresh))
+        self.xorbs += [fresh] * (fresh not in self.xorbs)
+
+    def send(self, file: File) -> None:
+        for xorb, _start, _stop in file.spans:
+            if self.xets.index(xorb.name) is None:
+                sink = self.xets.sink(xorb.name)
+                sink.write(xorb.wire)
+                sink.land()
+        self.xets.register(a_shard(file), lambda _name: True, lambda _done, _total: None)
+        self.files[file.real_sha256] = file.data
+
     def any_file(self, data: st.DataObject) -> Sha256:
         return data.draw(st.sampled_from(sorted(self.files)))
 
@@ -133,14 +161,14 @@ class Life(RuleBasedStateMachine):
         return [Relative(sha256, "somebody said so", "model.safetensors", pairs) for sha256 in chosen]
 
     @precondition(lambda self: self.files)
-    @rule(data=st.data(), crash=st.none() | st.sampled_from(STEPS))
+    @rule(data=st.data(), crash=st.none() | st.sampled_from(SEALING))
     def sealing(self, data: st.DataObject, crash: str | None) -> None:
         sha256, relatives = self.any_file(data), self.relatives(data)
         sealer = Sealer(self.store, entries.Bounds(margin=0.0, depth_max=2))
         self.run(lambda: sealer.seal(sha256, "model.safetensors", relatives), crash)
 
     @precondition(lambda self: self.files)
-    @rule(data=st.data(), crash=st.none() | st.sampled_from(STEPS))
+    @rule(data=st.data(), crash=st.none() | st.sampled_from(REBASING))
     def rebasing(self, data: st.DataObject, crash: str | None) -> None:
         sha256, relatives = self.any_file(data), self.relatives(data)
         rebaser = rebase.Rebaser(self.store, entries.Bounds(margin=0.0, depth_max=2))
@@ -151,22 +179,53 @@ class Life(RuleBasedStateMachine):
     def deleting(self, data: st.DataObject) -> None:
         sha256 = self.any_file(data)
         self.clock.advance(1)
-        assert sweep.blobs(self.store, [sha256], self.clock.now_ms()).blobs == 1
-        del self.files[sha256]
+        if sweep.blobs(self.store, [sha256], self.clock.now_ms()).blobs:
+            del self.files[sha256]
+        else:
+            assert self.is_needed(sha256)
 
-    @rule(crash=st.none() | st.sampled_from(STEPS))
+    def is_needed(self, sha256: Sha256) -> bool:
+        """Whether another file, that is not sealed, may be built from what is made of this one's bytes."""
+        mine, other = tables.blob_xorb.alias(), tables.blob_xorb.alias()
+        asked = (
+            select(tables.xorb.c.hash)
+            .join(mine, mine.c.xorb == tables.xorb.c.hash)
+            .join(other, other.c.xorb == tables.xorb.c.hash)
+            .join(tables.blob, tables.blob.c.sha256 == other.c.sha256)
+            .where(mine.c.sha256 == sha256, other.c.sha256 != sha256)
+            .where(tables.xorb.c.state == "virtual", tables.blob.c.raw == "here")
+        )
+        with self.db.read() as connection:
+            return connection.execute(asked).first() is not None
+
+    @rule(crash=st.none() | st.sampled_from(SWEEPING))
     def sweeping(self, crash: str | None) -> None:
+        self.clock.advance(1)
+        used = exists().where(tables.blob_xorb.c.xorb == tables.xorb.c.hash)
+        with self.db.read() as connection:
+            unused = connection.execute(select(tables.xorb.c.hash).where(tables.xorb.c.state == "here", ~used))
+            names = list(unused.scalars())
+
         def work() -> None:
+            sweep.xorbs(self.xets, names, self.clock.now_ms())
             sweep.tensors(self.store)
             sweep.packs(self.store)
 
         self.run(work, crash)
 
-    @rule(crash=st.none() | st.sampled_from(STEPS), cache=st.sampled_from([0, 10_000]))
+    @rule(crash=st.none() | st.sampled_from(EVICTING), cache=st.sampled_from([0, 10_000]))
     def evicting(self, crash: str | None, cache: int) -> None:
+        self.evict(crash, cache)
+
+    def evict(self, crash: str | None, cache: int = 0) -> bool:
+        """Whether it was killed."""
         self.clock.advance(1)
         now = self.clock.now_ms()
-        self.run(lambda: evict(self.store, self.xets, now, now, cache, self.store.take_heat()), crash)
+        return self.run(lambda: evict(self.store, self.xets, now, now, cache, self.store.take_heat()), crash)
+
+    @rule(crash=st.none() | st.sampled_from(TWICE), least=st.integers(0, 2))
+    def keeping_twice(self, crash: str | None, least: int) -> None:
+        self.run(lambda: twice.keep(self.store, least), crash)
 
     @rule()
     def restarting(self) -> None:
@@ -180,12 +239,31 @@ class Life(RuleBasedStateMachine):
         start = data.draw(st.integers(0, len(whole)))
         stop = data.draw(st.integers(start, len(whole)))
         assert b"".join(self.store.read(sha256, start, stop)) == whole[start:stop]
+        layout = self.xets.layout(self.store.blob(sha256), start, stop)
+        parts = [b"".join(self.xets.fetch(part.source, part.start, part.stop)) for part in layout.parts]
+        found = b"".join(chunk for part in parts for chunk in unpacked(part))
+        assert found[layout.skip : layout.skip + stop - start] == whole[start:stop]
 
     @invariant()
     def every_file_is_whole(self) -> None:
         for sha256, data in self.files.items():
             assert b"".join(self.store.read(sha256)) == data
             assert not self.store.blob(sha256).damaged
+
+
+@pytest.mark.usefixtures("_plain")
+@pytest.mark.soak
+@pytest.mark.timeout(4 * 3600)
+def test_T28_ten_thousand_random_interleavings_leave_every_file_whole() -> None:
+    """About twelve minutes of an idle core."""
+    checked = settings(
+        max_examples=10_000,
+        stateful_step_count=12,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    run_state_machine_as_test(Life, settings=checked)
 
 
 @pytest.mark.usefixtures("_plain")
@@ -198,6 +276,29 @@ def test_T28_T29_whatever_happens_in_whatever_order_every_file_is_whole() -> Non
         derandomize="HEADWATER_STORE_EXAMPLES" not in os.environ,
     )
     run_state_machine_as_test(Life, settings=checked)
+
+
+@pytest.mark.usefixtures("_plain")
+@pytest.mark.parametrize("crash", EVICTING)
+def test_T01_killed_while_a_xorb_becomes_virtual_its_file_and_what_is_built_on_it_stay_whole(crash: str) -> None:
+    life = Life()
+    first, second = (Xorb((data[:CHUNK], data[CHUNK:])) for data in (model([(0, 0)]), model([(1, 3)])))
+    alone, both = all_of(first), all_of(first, second)
+    life.send(alone)
+    Sealer(life.store, entries.Bounds(margin=0.0)).seal(alone.real_sha256, "model.safetensors")
+    if crash == "evict.deleted":
+        life.evict(None)
+    assert life.evict(crash)
+    life.every_file_is_whole()
+    life.send(both)  # by then the first xorb may have no bytes of its own
+    Sealer(life.store, entries.Bounds(margin=0.0)).seal(both.real_sha256, "model.safetensors")
+    for _ in range(3):
+        life.evict(None)
+    life.every_file_is_whole()
+    assert not list(life.store.objects.keys("xorbs"))
+    for one in (first, second):
+        assert b"".join(life.xets.fetch(Source("xorb", one.name), 0, len(one.wire))) == one.wire
+    life.teardown()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "upkeep"))  # importlib
 from hub_building import Hub, copy_of, make_template, memory_folder, settings_of
 
 from headwater import app as root
+from headwater import codec
 from headwater.catalog import search
 from headwater.ground import names
 from headwater.ground.clock import FixedClock
@@ -156,6 +157,19 @@ def test_a_renamed_namespace_takes_its_repos_along(hub: Hub) -> None:
     repo = hub.repo("ada/x")
     hub.rooms.accounts.rename_namespace(hub.ada, "ada", "lovelace")
     assert hub.rooms.repos.registry.by_id(repo.id).rid == names.repo_id("model", "lovelace/x")
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_the_codec_is_loaded_at_the_start_of_a_hub_that_keeps_files_only_sealed_and_of_no_other(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, needed: bool
+) -> None:
+    warmed: list[str] = []
+    monkeypatch.setattr(root, "needs_codec", lambda _store: needed)
+    monkeypatch.setattr(codec, "warm", lambda: warmed.append("warm"))
+    with hub.rooms.db.write() as connection:
+        enqueue(connection, hub.clock, "upkeep", "all", {})
+    hub.rooms.jobs.drain(["upkeep"])
+    assert bool(warmed) is needed
 
 
 def test_every_kind_of_job_that_is_enqueued_has_a_handler_that_ends_well(hub: Hub) -> None:

@@ -124,7 +124,10 @@ def offers(search: Search, parents: Sequence[Source]) -> Iterator[tuple[Linear, 
     if len(numbers) == 2 and abs(sum(coefficients) - 1) > 1e-6:
         turned = _turned(search, [parents[number] for number in numbers], coefficients)
         best = min(
-            [best, *(fit.tried(numbers, Linear(target.kind, best[1].parents, SUM, DOUBLE, pair)) for pair in turned)],
+            [
+                best,
+                *(fit.tried(numbers, Linear(target.kind, fit.kinds(numbers), SUM, DOUBLE, pair)) for pair in turned),
+            ],
             key=_missed,
         )
     if best[0] <= MISSED_SHARE_MAX:
@@ -161,6 +164,9 @@ class _Fit:
         kind = self.parents[number].kind
         assert kind is not None
         return kind
+
+    def kinds(self, numbers: Sequence[int]) -> tuple[Float, ...]:
+        return tuple(self._kind(number) for number in numbers)
 
     def coefficients(self) -> tuple[list[int], list[float]] | None:
         """The parents that take part, and their coefficients: what does not move words is left out, one by one."""
@@ -213,7 +219,7 @@ class _Fit:
     def best(self, numbers: list[int], coefficients: list[float]) -> Trial:
         """The way and the round coefficients that miss the fewest words."""
         assert self.kind is not None
-        kinds = tuple(self._kind(n) for n in numbers)
+        kinds = self.kinds(numbers)
         plain = Linear(self.kind, kinds, SUM, DOUBLE, tuple(coefficients))
         best = self.tried(numbers, plain)
         for denominator in DENOMINATORS:

@@ -1,4 +1,4 @@
-"""Repos as things: create, move, settings, duplicate, delete; likes."""
+"""Repos as things: create, move, settings, duplicate, delete, bring back; likes."""
 
 from __future__ import annotations
 
@@ -79,9 +79,44 @@ def delete(rooms: Rooms, request: Request) -> Answer:
             "dependants": left.dependants,
             "sharedFiles": left.shared_files,
             "shared": left.shared_bytes,
-            "message": leaving.sentence(left),
+            "message": leaving.sentence(left, rooms.settings.undelete_s),
         }
     )
+
+
+def deleted(rooms: Rooms, request: Request) -> Answer:
+    """In the namespaces that the caller administers; for an administrator of the hub, all."""
+    return json(
+        [
+            {
+                "number": one.repo.id,
+                "id": one.repo.rid.full,
+                "type": one.repo.rid.type,
+                "private": one.repo.private,
+                "deletedAt": iso(one.deleted_ms),
+                "until": iso(one.until_ms),
+            }
+            for one in rooms.repos.registry.deleted(request.actor)
+        ]
+    )
+
+
+def undelete(rooms: Rooms, request: Request) -> Answer:
+    """Named as for `delete`, the one that was deleted last; or by its `number` in the list of the deleted ones."""
+    asked = request.json()
+    number, to = asked.get("number"), asked.get("to")
+    if to is not None and not isinstance(to, str):
+        raise Invalid("to: a name in the same namespace")
+    if number is None:
+        rid = _new_id(rooms, request.actor, asked)
+        number, kind = rooms.repos.registry.find_deleted(request.actor, rid).repo.id, rid.type
+    elif isinstance(number, int) and not isinstance(number, bool) and 0 < number < 1 << 60:
+        kind = names.repo_type(str(asked.get("type") or "model"))
+    else:
+        raise Invalid(f"number: {str(number)[:40]!r} is not a deleted repo's number")
+    back = rooms.repos.registry.undelete(request.actor, number, None if to is None else names.repo_id(kind, to))
+    rooms.jobs.wake()
+    return json({"url": opening.url(rooms, back), "name": back.rid.full, "id": back.rid.full, "type": back.rid.type})
 
 
 def move(rooms: Rooms, request: Request) -> Answer:

@@ -1,4 +1,4 @@
-"""Pages that need a person: signing in and out, access tokens, a new repo.
+"""Pages that need a person: signing in and out, access tokens, a new repo, what was deleted.
 
 Every form carries the session's CSRF secret, which the door (`asgi.py`) checks; the two forms for those who have no
 session yet are taken only from our own pages. Refuses to know how passwords and tokens are kept: `accounts`.
@@ -12,16 +12,34 @@ from urllib.parse import urlsplit
 from headwater.front.answer import Answer
 from headwater.front.asgi import SESSION_COOKIE
 from headwater.front.pages import frame, render
-from headwater.front.pages.present import LinkPage, NewRepoPage, SignInPage, TokenRow, TokensPage
+from headwater.front.pages.present import (
+    DeletedPage,
+    DeletedRow,
+    LinkPage,
+    NewRepoPage,
+    SignInPage,
+    TokenRow,
+    TokensPage,
+)
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground import names
-from headwater.ground.errors import Conflict, Forbidden, HeadwaterError, Invalid, TooMuch, Unauthenticated
+from headwater.ground.errors import (
+    Conflict,
+    EntryMissing,
+    Forbidden,
+    HeadwaterError,
+    Invalid,
+    RepoMissing,
+    TooMuch,
+    Unauthenticated,
+)
 from headwater.ground.names import REPO_TYPES, RepoId, RepoType
 from headwater.ground.settings import DAY_S
 
 NEXT_CHARS_MAX = 2000
 SECRET_CHARS_MAX = 200
+NUMBER_DIGITS_MAX = 18  # of a row's number, which fits into 64 bits
 EXPIRY_DAYS = ("7", "30", "90", "365")
 _PRIVATE_REFERRER = {"Referrer-Policy": "strict-origin"}  # the address of a one-time link is a secret (T45)
 _CREATORS = ("admin", "write", "contributor")
@@ -132,7 +150,7 @@ def _expiry(rooms: Rooms, days: str) -> int | None:
 
 def revoke_token(rooms: Rooms, request: Request) -> Answer:
     written = request.field("id")
-    if not written.isascii() or not written.isdigit() or len(written) > 18:
+    if not written.isascii() or not written.isdigit() or len(written) > NUMBER_DIGITS_MAX:
         raise Invalid(f"id: {written[:40]!r} is not a token's number")
     rooms.accounts.revoke_token(request.actor, int(written))
     return frame.see(rooms, "/settings/tokens")
@@ -193,6 +211,45 @@ def _new_repo(
         problem.text if problem else "",
     )
     shown = render.render_new_repo(frame.site(rooms, request), page)
+    return frame.shown(shown, problem.status if problem else 200)
+
+
+# ---- recently deleted ----
+
+
+def deleted_page(rooms: Rooms, request: Request) -> Answer:
+    return _deleted(rooms, request)
+
+
+def undelete(rooms: Rooms, request: Request) -> Answer:
+    written = request.field("number")
+    number = int(written) if written.isascii() and written.isdigit() and len(written) <= NUMBER_DIGITS_MAX else 0
+    try:
+        found = next((one for one in rooms.repos.registry.deleted(request.actor) if one.repo.id == number), None)
+        if found is None:
+            raise EntryMissing(written, text="There is no such repo, or it can't be brought back any more")
+        to = replace(found.repo.rid, name=names.name(request.field("name").strip(), "name"))
+        back = rooms.repos.registry.undelete(request.actor, number, to)
+    except (Invalid, Conflict, Forbidden, EntryMissing, RepoMissing) as error:
+        return _deleted(rooms, request, error, number)
+    rooms.jobs.wake()
+    return frame.see(rooms, back.rid.url_path)
+
+
+def _deleted(rooms: Rooms, request: Request, problem: HeadwaterError | None = None, number: int = 0) -> Answer:
+    rows = tuple(
+        DeletedRow(
+            one.repo.id,
+            one.repo.rid,
+            one.repo.private,
+            one.deleted_ms,
+            one.until_ms,
+            request.field("name")[: names.NAME_LENGTH_MAX] if problem and one.repo.id == number else one.repo.rid.name,
+        )
+        for one in rooms.repos.registry.deleted(request.actor)
+    )
+    page = DeletedPage(rows, problem.text if problem else "")
+    shown = render.render_deleted(frame.site(rooms, request), page)
     return frame.shown(shown, problem.status if problem else 200)
 
 

@@ -320,6 +320,24 @@ class TokensPage:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletedRow:
+    """`name` is what its field says: the name it had, or the one that was just refused."""
+
+    number: int
+    rid: RepoId
+    private: bool
+    deleted_ms: int
+    until_ms: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedPage:
+    rows: tuple[DeletedRow, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ProfilePage:
     name: str
     fullname: str

@@ -22,6 +22,7 @@ from headwater.front.pages import present
 from headwater.front.pages.present import (
     CardPage,
     CommitsPage,
+    DeletedPage,
     DocsPage,
     ErrorPage,
     FilePage,
@@ -215,6 +216,10 @@ def render_new_repo(site: Site, page: NewRepoPage) -> str:
 
 def render_tokens(site: Site, page: TokensPage) -> str:
     return _page("tokens.html", site, "", "Access tokens", page=page)
+
+
+def render_deleted(site: Site, page: DeletedPage) -> str:
+    return _page("deleted.html", site, "", "Recently deleted", page=page)
 
 
 def render_profile(site: Site, page: ProfilePage) -> str:

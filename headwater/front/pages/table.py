@@ -80,6 +80,8 @@ PAGES: list[Route] = [
         needs="signed-in",
         body="json",
     ),
+    _page("GET", "/settings/deleted", account.deleted_page, "One's recently deleted repos", needs="signed-in"),
+    _page("POST", "/settings/deleted/undelete", account.undelete, "Bring back a repo", needs="signed-in", body="json"),
     _page("GET", "/settings/store", storage.admin, "How the store stands; for administrators", needs="signed-in"),
     _page("GET", "/new", account.new_repo_page, "The form for a new repo", needs="signed-in"),
     _page("POST", "/new", account.create_repo, "Make a repo", needs="signed-in", body="json"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 
 import pytest
 from click.testing import CliRunner, Result
@@ -103,8 +104,51 @@ def test_a_deletion_asks_first(a_hub: Hub) -> None:
         private(a_hub, "x")
 
 
+def test_a_deleted_repo_is_listed_and_brought_back(a_hub: Hub) -> None:
+    made = a_hub.repo("ada/x", "dataset")
+    said = ok(a_hub, "delete", "ada/x", "--type", "dataset", "--yes")
+    assert said == "Frees 0 bytes in 7 days.\n"
+    (listed,) = json.loads(ok(a_hub, "deleted", "--json"))
+    since, until = (datetime.fromisoformat(listed.pop(name)) for name in ("deleted", "until"))
+    assert (listed, until - since) == ({"number": made.id, "type": "dataset", "id": "ada/x"}, timedelta(days=7))
+    assert ok(a_hub, "deleted").split()[-1] == "ada/x"
+    assert ok(a_hub, "undelete", "ada/x", "--type", "dataset") == "ada/x\n"
+    assert ok(a_hub, "deleted") == ""
+
+
+def test_a_repo_comes_back_by_its_number_and_to_another_name(a_hub: Hub) -> None:
+    first = a_hub.repo("ada/x")
+    ok(a_hub, "delete", "ada/x", "--yes")
+    a_hub.repo("ada/x")
+    assert isinstance(refused(a_hub, "undelete", f"#{first.id}"), Conflict)
+    assert ok(a_hub, "undelete", f"#{first.id}", "--to", "ada/y") == "ada/y\n"
+    assert private(a_hub, "y") is False
+    assert isinstance(refused(a_hub, "undelete", f"#{first.id}"), RepoMissing)
+
+
+def test_a_repo_that_is_purged_or_deleted_at_once_does_not_come_back(a_hub: Hub) -> None:
+    a_hub.repo("ada/x")
+    a_hub.repo("ada/y")
+    assert ok(a_hub, "delete", "ada/x", "--now", "--yes") == "Frees 0 bytes.\n"
+    ok(a_hub, "delete", "ada/y", "--yes")
+    assert run(a_hub, "purge", "ada/y", stdin="n\n").exit_code != 0
+    ok(a_hub, "purge", "ada/y", "--yes")
+    assert ok(a_hub, "deleted") == ""
+    for name in ("ada/x", "ada/y"):
+        assert isinstance(refused(a_hub, "undelete", name), RepoMissing)
+    assert list((a_hub.data / "git" / "trash").iterdir()) == []
+
+
 @pytest.mark.parametrize(
-    "words", [("set-visibility", "ada/no", "public"), ("move", "ada/no", "ada/x"), ("delete", "ada/no", "--yes")]
+    "words",
+    [
+        ("set-visibility", "ada/no", "public"),
+        ("move", "ada/no", "ada/x"),
+        ("delete", "ada/no", "--yes"),
+        ("undelete", "ada/no"),
+        ("undelete", "#999"),
+        ("purge", "ada/no", "--yes"),
+    ],
 )
 def test_what_is_not_there_is_said_to_be_missing(a_hub: Hub, words: tuple[str, ...]) -> None:
     assert isinstance(refused(a_hub, *words), RepoMissing)

@@ -20,7 +20,7 @@ from headwater import app as root
 from headwater.accounts import OPERATOR
 from headwater.cli.store import size_text, store_commands
 from headwater.ground import names
-from headwater.ground.errors import EntryMissing, Invalid
+from headwater.ground.errors import EntryMissing, Invalid, RepoMissing
 from headwater.ground.names import Sha256
 from headwater.lineage import job
 from headwater.repos.tables import repo as repo_table
@@ -106,11 +106,11 @@ def test_a_file_is_explained_tensor_by_tensor(filled: Hub) -> None:
 def test_leaving_says_for_whom_something_stays(filled: Hub) -> None:
     run(filled, "seal", "--all")
     both = {"ada/base", "ada/tuned"}
-    kept = {name: told(filled, "leave", name)["repos"] for name in both}
+    kept = {name: told(filled, "leave", name)["kept_for"] for name in both}
     (base,) = [name for name in both if kept[name]]
     assert kept[base] == sorted(both - {base})
-    assert "1 repos depend on it" in run(filled, "leave", base)
-    assert "frees" in run(filled, "leave", "ada/tuned")
+    assert "1 repo depends on it" in run(filled, "leave", base)
+    assert "Frees" in run(filled, "leave", "ada/tuned")
 
 
 def test_verify_is_content_and_exits_with_22_when_a_pack_is_damaged(filled: Hub) -> None:
@@ -165,6 +165,8 @@ def test_a_purge_takes_what_no_repo_holds_and_refuses_what_one_does(filled: Hub)
     filled.clock.advance(1)
     assert told(filled, "purge", sha256, "--yes")["files"] == 1
     assert told(filled, "verify")["problems"] == []
+    with pytest.raises(RepoMissing):  # the destroyed file was its: it is not brought back without
+        filled.rooms.repos.registry.find_deleted(OPERATOR, names.repo_id("model", "ada/base"))
 
 
 def test_pause_and_resume_leave_a_mark_that_the_sealing_process_sees(filled: Hub) -> None:

@@ -86,6 +86,20 @@ def test_parents_of_other_types_may_be_summed() -> None:
     assert missed(best(child, [a, b]), child, [a, b]) == 0.0
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_parents_of_any_types_in_any_order_may_be_offered(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    base = weights(64, 64, seed)
+    other = base + chance.normal(0, 10 ** chance.uniform(-5, -2), base.shape)
+    first, second, own = ("F32", "BF16", "F16") if seed % 2 else ("BF16", "F32", "BF16")
+    a, b = made(first, base), made(second, other)
+    share = chance.uniform(-0.5, 1.5)
+    mixed = b.values + share * (a.values - b.values) + chance.normal(0, 10 ** chance.uniform(-7, -4), base.shape)
+    child = made(own, mixed)
+    for candidate in found(child, [a, b]):
+        assert 0.0 <= missed(candidate, child, [a, b]) <= 1.0
+
+
 def test_a_fine_tune_is_no_sum_of_its_base_and_a_sibling() -> None:
     base, a, b = family("BF16")
     assert {"identity"} == {candidate.predictor.name for candidate in found(b, [base, a])}

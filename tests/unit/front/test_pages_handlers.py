@@ -280,6 +280,53 @@ def test_a_repo_that_cannot_be_made_says_why_and_keeps_the_form(
     assert re.search(r'value="private" checked', answer.text)
 
 
+# ---- recently deleted ----
+
+
+def deleted(rooms: Rooms, full: str = "ada/tiny", **more: bool) -> int:
+    make(rooms, full, **more)
+    rid = RepoId("model", *full.split("/"))
+    number = rooms.repos.registry.open(OPERATOR, rid, "read").id
+    rooms.repos.registry.delete(OPERATOR, rid)
+    return number
+
+
+def test_a_deleted_repo_is_brought_back_from_the_page(rooms: Rooms, ada: Browser) -> None:
+    number = deleted(rooms, private=True)
+    page = ada.get("/settings/deleted").text
+    assert "ada/tiny" in page and "Private" in page
+    answer = ada.submit("/settings/deleted", "/settings/deleted/undelete", {"name": "tiny"})
+    assert answer.headers["location"] == f"{PREFIX}/ada/tiny"
+    assert rooms.repos.registry.by_id(number).rid.full == "ada/tiny"
+    assert "Nothing was deleted lately" in ada.get("/settings/deleted").text
+
+
+@pytest.mark.parametrize(("name", "status"), [("tiny", 409), ("a--b", 400), ("<marquee>", 400), ("", 400)])
+def test_a_name_that_a_repo_cannot_come_back_to_is_refused_and_another_one_does(
+    rooms: Rooms, ada: Browser, name: str, status: int
+) -> None:
+    number = deleted(rooms)
+    make(rooms)
+    answer = ada.submit("/settings/deleted", "/settings/deleted/undelete", {"name": name})
+    assert answer.status_code == status
+    assert 'role="alert"' in answer.text and "<marquee>" not in answer.text
+    ada.submit("/settings/deleted", "/settings/deleted/undelete", {"name": "tiny-2"})
+    assert rooms.repos.registry.by_id(number).rid.full == "ada/tiny-2"
+
+
+@pytest.mark.parametrize("number", ["{}", "0", "-1", "x", "9" * 30])
+def test_T35_nobody_sees_or_brings_back_what_others_deleted(rooms: Rooms, ada: Browser, app: App, number: str) -> None:
+    mine = deleted(rooms)
+    grace = signed_in(app, "grace")
+    deleted(rooms, "grace/hers")
+    assert "ada/tiny" not in grace.get("/settings/deleted").text
+    fields = {"number": number.format(mine), "name": "tiny"}
+    answer = grace.submit("/settings/deleted", "/settings/deleted/undelete", fields)
+    assert answer.status_code == 404
+    assert "ada/tiny" not in answer.text
+    assert len(rooms.repos.registry.deleted(OPERATOR)) == 2
+
+
 # ---- what is seen ----
 
 

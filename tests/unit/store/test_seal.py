@@ -16,10 +16,12 @@ from xet_building import sha256_of
 from headwater import codec
 from headwater.codec import Encoded, Form
 from headwater.ground.errors import Corrupt, Unavailable
+from headwater.store import seal as sealing_module
 from headwater.store import tables, writing
 from headwater.store.objects import FileRun
 from headwater.store.packs import Pack
 from headwater.store.seal import Relative, Sealer, Stopped
+from headwater.store.sealing import needs_codec
 
 __all__ = ["plain_codec"]
 
@@ -123,6 +125,48 @@ def test_what_is_no_tensor_is_kept_by_chunks_and_equal_stretches_once(cas: Cas) 
     for data in (one, two):
         drop_raw(cas, sha256_of(data))
         assert cas.read(sha256_of(data)) == data
+
+
+def test_of_much_that_is_no_tensor_no_more_pieces_are_made_and_equal_ones_are_still_found(
+    cas: Cas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = bytes(random.Random(3).choices(b"abcdefgh \n", k=3_000_000))
+    seal(cas, cas.put(text[:-1]).sha256, name="data.txt")
+    fine = count(cas, tables.tensor)
+    monkeypatch.setattr(sealing_module, "FINE_BYTES", 400_000)
+
+    one, two = text, b"something before " * 40 + text
+    report = seal(cas, cas.put(one).sha256, name="data.txt")
+    coarse = count(cas, tables.tensor) - fine
+    again = seal(cas, cas.put(two).sha256, name="data.txt")
+
+    assert report.sealed
+    assert again.sealed
+    assert 1 < coarse < fine / 3
+    assert again.stored_bytes < 0.5 * report.stored_bytes
+    for data in (one, two):
+        drop_raw(cas, sha256_of(data))
+        assert cas.read(sha256_of(data)) == data
+
+
+def test_a_header_leaves_before_the_first_tensor_is_decoded(cas: Cas, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha256 = only_sealed(cas, FILE)
+    begins = FILE.index(A)
+    monkeypatch.setattr(codec.Decoder, "block", lambda *_: pytest.fail("a block was decoded"))
+
+    pieces = cas.store.read(sha256)
+
+    assert next(pieces) == FILE[:begins]
+
+
+def test_the_codec_is_needed_once_a_raw_copy_is_gone(cas: Cas) -> None:
+    assert not needs_codec(cas.store)
+    blob = cas.put(FILE)
+    assert not needs_codec(cas.store)
+    seal(cas, blob.sha256)
+    assert not needs_codec(cas.store)
+    cas.change(blob.sha256, raw="leaving")
+    assert needs_codec(cas.store)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\0" * 5000, random.Random(1).randbytes(100_000)])

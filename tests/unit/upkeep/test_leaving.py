@@ -28,4 +28,20 @@ def rid(name: str) -> RepoId:
     ],
 )
 def test_deleting_is_told_in_a_sentence(left: Leaving, said: str) -> None:
-    assert sentence(left) == said
+    assert sentence(left, 0) == said
+
+
+@pytest.mark.parametrize(
+    ("undelete_s", "said"),
+    [
+        (7 * 86_400, "7 days"),
+        (86_400, "1 day"),
+        (36 * 3600, "2 days"),
+        (5400, "2 hours"),
+        (61, "2 minutes"),
+        (1, "1 second"),
+    ],
+)
+def test_the_sentence_says_when_the_space_is_back(undelete_s: int, said: str) -> None:
+    left = Leaving(2, 300_000_000, 0, 0, (), 0, 0)
+    assert sentence(left, undelete_s) == f"Frees 300 MB in {said}."
