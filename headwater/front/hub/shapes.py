@@ -79,9 +79,10 @@ def expanded(request: Request, kind: RepoType) -> frozenset[str]:
 def repo_json(shown: Shown, fields: frozenset[str]) -> dict[str, Any]:
     """The repo with exactly these fields, and its id."""
     known = shown.known
-    answer: dict[str, Any] = {"_id": f"{known.id:024x}", "id": known.full_name}
+    name = known.full_name
+    answer: dict[str, Any] = {"_id": f"{known.id:024x}", "id": name}
     if known.type == "model":
-        answer["modelId"] = known.full_name
+        answer["modelId"] = name
     made = _MADE
     for field in fields:
         value = made[field](shown)
@@ -189,7 +190,8 @@ _MADE: dict[str, Callable[[Shown], Any]] = {
     "siblings": lambda shown: shown.siblings(),
     "spaces": lambda shown: [],
     "subdomain": lambda shown: shown.known.full_name.lower().replace("/", "-").replace("_", "-").replace(".", "-"),
-    "tags": lambda shown: _decoded(shown.known.tags) or [],
+    # JSON already: in a list of a thousand, reading it and writing it again took a tenth of the answer's time.
+    "tags": lambda shown: msgspec.Raw(shown.known.tags or "[]"),
     "transformersInfo": _transformers_info,
     "trendingScore": lambda shown: counts.trending_score(shown.known.trending, shown.now_ms),
     "usedStorage": lambda shown: shown.known.used_storage,

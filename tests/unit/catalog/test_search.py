@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import random
 from typing import Any
@@ -203,7 +204,8 @@ def test_pages_put_together_are_the_whole_list_in_order(hub, crowd, sort, descen
 
 @pytest.mark.parametrize("sort", SORTS)
 def test_whichever_way_a_list_is_made_it_is_the_same(hub, crowd, sort, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Walking, sorting what any one filter gives, walking that is broken off: only time may tell them apart."""
+    """Walking, sorting what any one filter gives, walking that is broken off, asking who sees it while ids are found
+    or after that: only time may tell them apart."""
     actor = hub.actor("me", "org1")
     cases: list[dict[str, Any]] = [
         {}, {"tags": ("half", "few")}, {"search": "m1 org"}, {"author": "org1", "tags": ("most",)},
@@ -212,14 +214,38 @@ def test_whichever_way_a_list_is_made_it_is_the_same(hub, crowd, sort, monkeypat
     for conditions in cases:
         query = Query(type="model", sort=sort, limit=5, **conditions)
         usual = search(crowd.db, actor, query)
-        for step, row, common in ((1e9, 1e-9, 1), (1e-9, 1e9, 40_000), (1e-9, 1e9, 1)):
+        ways = ((1e9, 1e-9, 1), (1e-9, 1e9, 40_000), (1e-9, 1e9, 1))
+        for (step, row, common), few in itertools.product(ways, (0, 2)):
             with monkeypatch.context() as patched:
                 patched.setattr(search_file, "STEP_COST", step)
                 patched.setattr(search_file, "ROW_COST", row)
                 patched.setattr(search_file, "ROW_COST_WALKING", 1e-9)
                 patched.setattr(search_file, "COUNTED_MAX", common)
                 patched.setattr(search_file, "IDS_KEPT_MAX", 0)
-                assert search(crowd.db, actor, query) == usual, (conditions, step)
+                patched.setattr(search_file, "SEEN_BY_FEW", few)
+                assert search(crowd.db, actor, query) == usual, (conditions, step, few)
+
+
+@pytest.mark.parametrize("dear", ["ROW_COST", "STEP_COST"])  # so that the list is walked, or sorted
+def test_a_list_is_whole_where_more_is_hidden_than_expected(hub, known, dear, monkeypatch) -> None:
+    """Most repos are public, but hardly one of those that the list begins with."""
+    for number in range(30):
+        hub.repo(f"o/m{number}", card("all"), private=3 <= number < 27)
+        hub.repo(f"o/other{number}", card())
+        hub.clock.advance(1)
+    known.catch_up()
+    rounds: list[int | None] = []
+    real = search_file._found
+
+    def seen(connection: Any, asked: Any) -> Any:
+        rounds.append(asked.listed)
+        return real(connection, asked)
+
+    monkeypatch.setattr(search_file, "_found", seen)
+    monkeypatch.setattr(search_file, dear, 1e9)
+    found = known.list(NOBODY, tags=("all",), sort="createdAt", descending=False, limit=5)
+    assert found == ["o/m0", "o/m1", "o/m2", "o/m27", "o/m28"]
+    assert rounds == [None, 3]
 
 
 def test_a_walk_that_finds_too_little_is_broken_off_and_the_list_is_whole(hub, known, monkeypatch) -> None:
@@ -238,8 +264,8 @@ def test_a_walk_that_finds_too_little_is_broken_off_and_the_list_is_whole(hub, k
     monkeypatch.setattr(search_file, "_statement", seen)
     monkeypatch.setattr(search_file, "WALK_STEPS_MIN", 1)
     monkeypatch.setattr(search_file, "WALK_MARGIN", 1)
-    monkeypatch.setattr(search_file, "ROW_COST", 0.1)
-    monkeypatch.setattr(search_file, "ROW_COST_WALKING", 0.1)
+    monkeypatch.setattr(search_file, "ROW_COST", 0.5)
+    monkeypatch.setattr(search_file, "SPARE", 0.0)
     assert known.list(NOBODY, tags=("old", "new"), limit=1, sort="createdAt") == ["o/both"]
     assert ways == [(True, True), (False, False)]
 
