@@ -41,6 +41,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -49,6 +50,7 @@ from numpy.typing import NDArray
 from headwater.codec import rans
 from headwater.codec.form import Undecodable
 from headwater.codec.layout import Plane, Words, layout_of
+from headwater.codec.scratch import Scratch, lent
 from headwater.codec.streams import Parts, part, squeezed, unsqueezed, unzipped, zipped
 
 U8 = NDArray[np.uint8]
@@ -79,31 +81,39 @@ _ESCAPE_ALPHABET = {1: 256, 2: 164, 4: 228, 8: 242}
 _STILL = 255  # the class of rows without a difference
 _MIDDLE = 128  # the key where differences are as wide as the spacing
 _FIRST_MAX = 1 << 13  # half octaves; a double has 4,200
+_CELLS = 4096  # tokens that are made words at once: with the words and hot slots, what the nearest cache holds
 _MANTISSA_TOP = 4  # mantissa bits that follow the prediction in weakly related weights
 
 
 def encode_words(coder: Coder, plane: Plane, target: Words, predicted: Words | None, grid: Grid = (1, 0)) -> bytes:
     """`target` with this coder. DELTA, ROWS and CONDITIONAL want `predicted`, of the same length and dtype."""
-    body: bytes
-    if coder is Coder.RAW:
-        body = target.tobytes()
-    elif coder is Coder.ZSTD:
-        body = zipped(target.tobytes())
-    elif coder is Coder.ALONE:
-        body = _alone(plane, target)
-    elif predicted is None or coder is Coder.EXACT:
-        body = b""
-    elif coder is Coder.DELTA:
-        body = _delta(plane, target, predicted, _delta_key(plane, predicted))
-    elif coder is Coder.ROWS:
-        body = _rows(plane, target, predicted, grid)
-    else:
-        body = _conditional(plane, target, predicted)
-    return bytes([coder]) + body
+    with lent() as scratch:
+        return bytes([coder]) + _encoded(coder, (plane, target, predicted), grid, scratch)
 
 
-def decode_words(plane: Plane, count: int, data: bytes | memoryview, predicted: Predicted) -> Words:
-    """The `count` words that `encode_words` was given; `predicted` is asked only if they are coded by a prediction."""
+def _encoded(coder: Coder, what: tuple[Plane, Words, Words | None], grid: Grid, scratch: Scratch) -> bytes:
+    plane, target, predicted = what
+    if coder in {Coder.RAW, Coder.ZSTD}:
+        return target.tobytes() if coder is Coder.RAW else zipped(target.tobytes())
+    if coder is Coder.ALONE:
+        return _alone(plane, target, scratch)
+    if predicted is None or coder is Coder.EXACT:
+        return b""
+    if coder is Coder.DELTA:
+        return _delta(plane, target, predicted, _delta_key(plane, predicted, scratch), scratch)
+    if coder is Coder.ROWS:
+        return _rows(plane, target, predicted, grid, scratch)
+    return _conditional(plane, target, predicted, scratch)
+
+
+def decode_words(
+    plane: Plane, count: int, data: bytes | memoryview, predicted: Predicted, scratch: Scratch | None = None
+) -> Words:
+    """The `count` words that `encode_words` was given; `predicted` is asked only if they are coded by a prediction.
+
+    They may lie in `scratch`, in `data` or be the prediction itself.
+    """
+    scratch = scratch or Scratch(0)
     parts = Parts(data)
     try:
         coder = Coder(parts.byte())
@@ -115,17 +125,20 @@ def decode_words(plane: Plane, count: int, data: bytes | memoryview, predicted: 
     if coder is Coder.ZSTD:
         return _words(unzipped(rest, count * plane.dtype.itemsize), plane, count)
     if coder is Coder.ALONE:
-        return _alone_back(plane, count, Parts(rest))
+        return _alone_back(plane, count, Parts(rest), scratch)
     base = predicted()
     assert base.size == count, (base.size, count)
-    return _by_prediction(coder, plane, base, Parts(rest))
+    return _by_prediction(coder, plane, base, Parts(rest), scratch)
 
 
 def warm() -> str:
-    """Compiles the loops for words of 1, 2 and 4 bytes now instead of at the first use. Gives their module's name."""
-    for dtype in ("U8", "BF16", "F32"):
+    """Loads the loops for words of all widths now instead of at the first use. Gives their module's name.
+
+    That takes 0.5 s of one core and 125 MB, most of it numba itself; the first time on a machine, 9 s to compile them.
+    """
+    for dtype in ("F8_E4M3", "BF16", "F32", "I64"):
         plane = layout_of(dtype).planes[0]
-        base = np.arange(999).astype(plane.dtype)
+        base = np.arange(40).astype(plane.dtype)
         for coder in Coder:
             if suits(coder, plane):
                 decode_words(plane, base.size, encode_words(coder, plane, base[::-1], base), _told(base))
@@ -148,34 +161,35 @@ def suits(coder: Coder, plane: Plane) -> bool:
     return coder is not Coder.ROWS or 0 < plane.exponent_bits <= 8
 
 
-def _by_prediction(coder: Coder, plane: Plane, base: Words, parts: Parts) -> Words:
+def _by_prediction(coder: Coder, plane: Plane, base: Words, parts: Parts, scratch: Scratch) -> Words:
     if coder is Coder.EXACT:
         parts.end()
         return base
     if coder is Coder.DELTA:
-        return _delta_back(plane, base, _delta_key(plane, base), parts)
+        return _delta_back(plane, base, parts, _Rows(max(base.size, 1), 0, *_ONE_CLASS), scratch)
     if coder is Coder.ROWS:
-        return _rows_back(plane, base, parts)
-    return _conditional_back(plane, base, parts)
+        return _delta_back(plane, base, parts, _rows_told(plane, base.size, parts), scratch)
+    return _conditional_back(plane, base, parts, scratch)
 
 
 # --- tokens ---------------------------------------------------------------------------------------------------------
 
 
-def _tokens(key: U8, token: U8) -> bytes:
+def _tokens(key: U8, token: U8, scratch: Scratch) -> bytes:
     counts = np.zeros((rans.KEYS, rans.TOKENS), np.uint32)
     rans.engine().count(rans.fixed(key), rans.fixed(token), counts.reshape(-1))
     tables = rans.fit(counts)
-    return part(tables.pack()) + part(rans.encode(key, token, tables))
+    return part(tables.pack()) + part(rans.encode(key, token, tables, scratch))
 
 
-def _tokens_back(key: U8, alphabet: int, parts: Parts, token: U8) -> None:
+def _tokens_back(cells: U8, alphabet: int, parts: Parts, scratch: Scratch) -> None:
+    """Makes tokens of the keys in `cells`."""
     tables = rans.unpack(parts.part(), alphabet)
-    rans.decode(key, parts.part(), tables, token)
+    rans.decode(cells, parts.part(), tables, scratch)
 
 
-def _field(words: Words, shift: int, mask: int) -> U8:
-    field = np.empty(words.size, np.uint8)
+def _field(words: Words, shift: int, mask: int, scratch: Scratch) -> U8:
+    field = scratch.array(words.size, np.uint8)
     rans.engine().keys(rans.fixed(words), shift, mask, field)
     return field
 
@@ -204,41 +218,41 @@ def _rotated(words: Words, left: int) -> Words:
     return (words << kind(left)) | (words >> kind(bits - left))
 
 
-def _alone(plane: Plane, target: Words) -> bytes:
+def _alone(plane: Plane, target: Words, scratch: Scratch) -> bytes:
     width = target.itemsize
     turned = np.ascontiguousarray(_rotated(target, _turn(plane))).view(np.uint8).reshape(-1, width)
-    return b"".join(_byte_plane(np.ascontiguousarray(turned[:, at])) for at in reversed(range(width)))
+    return b"".join(_byte_plane(np.ascontiguousarray(turned[:, at]), scratch) for at in reversed(range(width)))
 
 
-def _byte_plane(plane: U8) -> bytes:
+def _byte_plane(plane: U8, scratch: Scratch) -> bytes:
     histogram = np.bincount(plane, minlength=256)
     share = histogram[histogram > 0] / max(plane.size, 1)
     bits = float(-(share * np.log2(share)).sum())
     probe = plane[:_PROBE_BYTES]
     if plane.size and len(zipped(probe.tobytes())) < _PROBE_GAIN * probe.size * bits / 8:
         return bytes([_PLANE_ZSTD]) + part(zipped(plane.tobytes()))
-    coded = _tokens(np.zeros(plane.size, np.uint8), plane) if bits < _RAW_BITS_MIN else b""
+    coded = _tokens(scratch.zeros(plane.size, np.uint8), plane, scratch) if bits < _RAW_BITS_MIN else b""
     if not coded or len(coded) >= plane.size:
         return bytes([_PLANE_RAW]) + part(plane.tobytes())
     return bytes([_PLANE_RANS]) + coded
 
 
-def _alone_back(plane: Plane, count: int, parts: Parts) -> Words:
+def _alone_back(plane: Plane, count: int, parts: Parts, scratch: Scratch) -> Words:
     width = plane.dtype.itemsize
-    turned = np.empty((count, width), np.uint8)
+    turned = scratch.array(count * width, np.uint8).reshape(count, width)
     for at in reversed(range(width)):
-        turned[:, at] = _byte_plane_back(count, parts)
+        turned[:, at] = _byte_plane_back(count, parts, scratch)
     parts.end()
     words: Words = turned.view(plane.dtype).reshape(-1)
     return _rotated(words, width * 8 - _turn(plane))
 
 
-def _byte_plane_back(count: int, parts: Parts) -> U8:
+def _byte_plane_back(count: int, parts: Parts, scratch: Scratch) -> U8:
     kind = parts.byte()
     if kind == _PLANE_RANS:
-        token = np.empty(count, np.uint8)
-        _tokens_back(np.zeros(count, np.uint8), rans.TOKENS, parts, token)
-        return token
+        cells = scratch.zeros(count, np.uint8)
+        _tokens_back(cells, rans.TOKENS, parts, scratch)
+        return cells
     data: bytes | memoryview = parts.part()
     if kind == _PLANE_ZSTD:
         data = unzipped(data, count)
@@ -252,52 +266,73 @@ def _byte_plane_back(count: int, parts: Parts) -> U8:
 # --- delta ----------------------------------------------------------------------------------------------------------
 
 
-def _delta_key(plane: Plane, predicted: Words) -> U8:
+def _delta_field(plane: Plane) -> tuple[int, int]:
+    """Shift and mask of what is a predicted word's key."""
     if plane.exponent_bits:
-        return _field(predicted, plane.mantissa_bits, min((1 << plane.exponent_bits) - 1, 255))
-    if plane.bits <= 8:
-        return _field(predicted, 0, 255)
-    return np.zeros(predicted.size, np.uint8)
+        return plane.mantissa_bits, min((1 << plane.exponent_bits) - 1, 255)
+    return 0, 255 if plane.bits <= 8 else 0
 
 
-def _delta(plane: Plane, target: Words, predicted: Words, key: U8) -> bytes:
-    padded = np.zeros((target.size + 7) // 8 * 8, np.uint8)
-    raw = np.empty(target.size * target.itemsize // 8 + 2, np.uint64)
+def _delta_key(plane: Plane, predicted: Words, scratch: Scratch) -> U8:
+    return _field(predicted, *_delta_field(plane), scratch)
+
+
+def _delta(plane: Plane, target: Words, predicted: Words, key: U8, scratch: Scratch) -> bytes:
+    padded = scratch.array((target.size + 7) // 8 * 8, np.uint8)
+    padded[target.size :] = 0
+    raw = scratch.array(target.size * target.itemsize // 8 + 2, np.uint64)
     ordered = plane.exponent_bits > 0
     bits = rans.engine().tokenise(
         rans.fixed(target), rans.fixed(predicted), ordered, padded, rans.fixed(padded.view(np.uint64)), raw
     )
     low = raw.view(np.uint8)[: (bits + 7) // 8].tobytes()
-    return _tokens(key, padded[: target.size]) + struct.pack("<Q", bits) + low
+    return _tokens(key, padded[: target.size], scratch) + struct.pack("<Q", bits) + low
 
 
-def _delta_back(plane: Plane, predicted: Words, key: U8, parts: Parts) -> Words:
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of `columns` words, of which the first lacks `skip`, the class of each, and the keys of a class's fields.
+
+    `keys` has a row of 256 for each class.
+    """
+
+    columns: int
+    skip: int
+    classes: U8
+    keys: U8
+
+
+_ONE_CLASS = (np.zeros(1, np.uint8), np.arange(rans.KEYS, dtype=np.uint8).reshape(1, -1))
+
+
+def _delta_back(plane: Plane, predicted: Words, parts: Parts, rows: _Rows, scratch: Scratch) -> Words:
     count, width = predicted.size, predicted.itemsize
-    token = np.zeros((count + 7) // 8 * 8, np.uint8)
-    _tokens_back(key, _ESCAPE_ALPHABET[width], parts, token[:count])
+    tables = rans.unpack(parts.part(), _ESCAPE_ALPHABET[width])
+    slots, words = rans.prepared(parts.part(), tables, scratch)
     (bits,) = struct.unpack("<Q", parts.bytes(8))
     if bits > count * 64:
         raise Undecodable(f"codec: {bits} bits beside {count} tokens")
     low = parts.bytes((bits + 7) // 8)
     parts.end()
-    out = np.empty(count, predicted.dtype)
-    ordered = plane.exponent_bits > 0
-    base, tokens = rans.fixed(predicted), rans.fixed(token)
-    rans.engine().apply(base, tokens, ordered, out)
-    taken = 0
-    if width > 1:
-        raw = np.zeros(bits // 64 + 2, np.uint64)
-        raw.view(np.uint8)[: len(low)] = np.frombuffer(low, np.uint8)
-        taken = rans.engine().patch(base, tokens, tokens.view(np.uint64), ordered, rans.fixed(raw), out)
+    raw = scratch.array(bits // 64 + 2, np.uint64)
+    raw[-2:] = 0
+    raw.view(np.uint8)[: len(low)] = np.frombuffer(low, np.uint8)
+    starts = tables.first_slots()[rows.keys].reshape(-1)
+    cells = scratch.zeros(_CELLS, np.uint8)
+    room = scratch.array(rans.STATE_NUMBERS, np.uint64), cells, rans.fixed(cells.view(np.uint64))
+    grid = rows.columns, rows.skip, rans.fixed(rows.classes), rans.fixed(starts)
+    contexts = (*_delta_field(plane), plane.exponent_bits > 0, *grid)
+    out = scratch.array(count, predicted.dtype)
+    taken = rans.engine().undelta(rans.fixed(predicted), contexts, (slots, words, rans.fixed(raw)), room, out)
     if taken != bits:
-        raise Undecodable("codec: tokens and their low bits do not match")
+        raise Undecodable("codec: a damaged stream of tokens, or their low bits do not match")
     return out
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
-def _rows(plane: Plane, target: Words, predicted: Words, grid: Grid) -> bytes:
+def _rows(plane: Plane, target: Words, predicted: Words, grid: Grid, scratch: Scratch) -> bytes:
     columns, skip = grid
     scales = np.zeros((target.size + skip + columns - 1) // columns, np.float64)
     stops = np.minimum(np.arange(1, scales.size + 1) * columns - skip, target.size).astype(np.uint64)
@@ -309,67 +344,72 @@ def _rows(plane: Plane, target: Words, predicted: Words, grid: Grid) -> bytes:
     moved = steps[scales > 0]
     first = int(np.clip(moved.min(), -_FIRST_MAX, _FIRST_MAX)) if moved.size else 0
     classes = np.where(scales > 0, np.clip(steps - first, 0, _STILL - 1), _STILL).astype(np.uint8)
-    key = _row_key(plane, predicted, grid, first, classes)
+    key = scratch.array(target.size, np.uint8)
+    dense, keys = _row_keys(first, classes)
+    field = _delta_key(plane, predicted, scratch)
+    rans.engine().remap_rows(rans.fixed(field), rans.fixed(keys.reshape(-1)), rans.fixed(dense), skip, columns, key)
     told = struct.pack("<IIi", columns, skip, first) + part(squeezed(classes.tobytes()))
-    return told + _delta(plane, target, predicted, key)
+    return told + _delta(plane, target, predicted, key, scratch)
 
 
-def _rows_back(plane: Plane, predicted: Words, parts: Parts) -> Words:
+def _rows_told(plane: Plane, count: int, parts: Parts) -> _Rows:
+    """What `_rows` tells before the difference of `count` words."""
     columns, skip, first = struct.unpack("<IIi", parts.bytes(12))
     if not suits(Coder.ROWS, plane) or not skip < columns or abs(first) > _FIRST_MAX:
         raise Undecodable("codec: rows that are none")
-    count = (predicted.size + skip + columns - 1) // columns
-    classes = np.frombuffer(unsqueezed(parts.part(), count), np.uint8)
-    if classes.size != count:
-        raise Undecodable(f"codec: {classes.size} scales of {count} rows")
-    key = _row_key(plane, predicted, (columns, skip), first, classes)
-    return _delta_back(plane, predicted, key, parts)
+    rows = (count + skip + columns - 1) // columns
+    classes = np.frombuffer(unsqueezed(parts.part(), rows), np.uint8)
+    if classes.size != rows:
+        raise Undecodable(f"codec: {classes.size} scales of {rows} rows")
+    return _Rows(columns, skip, *_row_keys(first, classes))
 
 
-def _row_key(plane: Plane, predicted: Words, grid: Grid, first: int, classes: U8) -> U8:
-    """How wide the difference probably is, in half octaves of the word's spacing; 0 in rows that did not change."""
+def _row_keys(first: int, classes: U8) -> tuple[U8, U8]:
+    """The classes that are there, numbered anew, and the keys of each, one for every exponent.
+
+    A key is how wide the difference probably is, in half octaves of the word's spacing; 0 in rows that did not change.
+    """
+    there = np.bincount(classes, minlength=256) > 0
+    numbers = (np.cumsum(there) - 1).astype(np.uint8)
+    used = np.flatnonzero(there)
     exponent = np.maximum(np.arange(256), 1)
-    luts = np.clip(first + np.arange(256)[:, None] - 2 * exponent + _MIDDLE, 1, 255).astype(np.uint8)
-    luts[_STILL] = 0
-    key = np.empty(predicted.size, np.uint8)
-    columns, skip = grid
-    rans.engine().remap_rows(
-        rans.fixed(_delta_key(plane, predicted)), rans.fixed(luts.reshape(-1)), rans.fixed(classes), skip, columns, key
-    )
-    return key
+    keys = np.clip(first + used[:, None] - 2 * exponent + _MIDDLE, 1, 255).astype(np.uint8)
+    keys[used == _STILL] = 0
+    return numbers[classes], keys
 
 
 # --- conditional ----------------------------------------------------------------------------------------------------
 
 
-def _conditional(plane: Plane, target: Words, predicted: Words) -> bytes:
+def _conditional(plane: Plane, target: Words, predicted: Words, scratch: Scratch) -> bytes:
     if plane.bits <= 8:
-        return _tokens(_field(predicted, 0, 255), _field(target, 0, 255))
-    exponent, sign, top, low_bits = _fields(plane, target)
-    base = _fields(plane, predicted)
+        return _tokens(_field(predicted, 0, 255, scratch), _field(target, 0, 255, scratch), scratch)
+    exponent, sign, top, low_bits = _fields(plane, target, scratch)
+    base = _fields(plane, predicted, scratch)
     return (
-        _tokens(base[0], exponent)
-        + _tokens(_sign_key(exponent, base[0]), sign ^ base[1])
-        + _tokens(_top_key(exponent, base[0], sign ^ base[1], base[2]), top)
+        _tokens(base[0], exponent, scratch)
+        + _tokens(_sign_key(exponent, base[0]), sign ^ base[1], scratch)
+        + _tokens(_top_key(exponent, base[0], sign ^ base[1], base[2]), top, scratch)
         + part(_packed(target, low_bits))
     )
 
 
-def _conditional_back(plane: Plane, predicted: Words, parts: Parts) -> Words:
-    count = predicted.size
-    first = np.empty(count, np.uint8)
+def _conditional_back(plane: Plane, predicted: Words, parts: Parts, scratch: Scratch) -> Words:
     if plane.bits <= 8:
-        _tokens_back(_field(predicted, 0, 255), rans.TOKENS, parts, first)
+        codes = _field(predicted, 0, 255, scratch)
+        _tokens_back(codes, rans.TOKENS, parts, scratch)
         parts.end()
-        return first
+        return codes
     if not suits(Coder.CONDITIONAL, plane):
         raise Undecodable("codec: a coder that does not suit these words")
-    base_exponent, base_sign, base_top, low_bits = _fields(plane, predicted)
-    flip, top = np.empty(count, np.uint8), np.empty(count, np.uint8)
-    _tokens_back(base_exponent, 1 << plane.exponent_bits, parts, first)
-    _tokens_back(_sign_key(first, base_exponent), 2, parts, flip)
-    _tokens_back(_top_key(first, base_exponent, flip, base_top), 1 << _MANTISSA_TOP, parts, top)
-    low = _unpacked(parts.part(), low_bits, count, plane.dtype)
+    base_exponent, base_sign, base_top, low_bits = _fields(plane, predicted, scratch)
+    first = base_exponent.copy()
+    _tokens_back(first, 1 << plane.exponent_bits, parts, scratch)
+    flip = _sign_key(first, base_exponent)
+    _tokens_back(flip, 2, parts, scratch)
+    top = _top_key(first, base_exponent, flip, base_top)
+    _tokens_back(top, 1 << _MANTISSA_TOP, parts, scratch)
+    low = _unpacked(parts.part(), low_bits, predicted.size, plane.dtype)
     parts.end()
     kind = plane.dtype.type
     words: Words = low | top.astype(plane.dtype) << kind(low_bits)
@@ -378,13 +418,13 @@ def _conditional_back(plane: Plane, predicted: Words, parts: Parts) -> Words:
     return words
 
 
-def _fields(plane: Plane, words: Words) -> tuple[U8, U8, U8, int]:
+def _fields(plane: Plane, words: Words, scratch: Scratch) -> tuple[U8, U8, U8, int]:
     """Exponent, sign, the mantissa's top bits, and how many bits that leaves. Only for more than 8 bits."""
     low_bits = plane.mantissa_bits - _MANTISSA_TOP
     return (
-        _field(words, plane.mantissa_bits, (1 << plane.exponent_bits) - 1),
-        _field(words, plane.bits - 1, 1),
-        _field(words, low_bits, (1 << _MANTISSA_TOP) - 1),
+        _field(words, plane.mantissa_bits, (1 << plane.exponent_bits) - 1, scratch),
+        _field(words, plane.bits - 1, 1, scratch),
+        _field(words, low_bits, (1 << _MANTISSA_TOP) - 1, scratch),
         low_bits,
     )
 

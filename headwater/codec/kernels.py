@@ -1,9 +1,9 @@
 """The loops of the coders, compiled: tokens of differences, static rANS, and back. `reference` has the same in Python.
 
 They know arrays and nothing else. None allocates; all run without the GIL. Whoever calls them has checked the
-lengths (`rans` does, and nobody else calls them); what comes from stored bytes (words of the rANS stream, raw bits)
-is bounded in here, because only the loop knows how much it takes. Inputs are read-only contiguous arrays, outputs
-writable ones: one compiled version for each width of word.
+lengths (`rans` and `coders` do, and nobody else calls them); what comes from stored bytes (words of the rANS stream,
+raw bits) is bounded in here, because only the loop knows how much it takes. Inputs are read-only contiguous arrays,
+outputs writable ones: one compiled version for each width of word.
 
 Importing this module takes about a second, so `rans` does it at the first use. Compiled code is kept beside this file
 or in numba's cache folder; the first process on a machine pays some seconds for it.
@@ -37,7 +37,17 @@ def _leading_zeros_code(typingctx: Any, value: Any) -> Any:
     return types.uint64(types.uint64), code
 
 
+def _trailing_zeros_code(typingctx: Any, value: Any) -> Any:
+    """Of a 64-bit word; 64 for zero."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], context.get_constant(types.boolean, False))
+
+    return types.uint64(types.uint64), code
+
+
 _leading_zeros: Any = intrinsic(_leading_zeros_code)
+_trailing_zeros: Any = intrinsic(_trailing_zeros_code)
 
 
 @_compiled
@@ -70,8 +80,8 @@ def row_scales(target: Any, predicted: Any, steps: Any, shift: int, stops: Any, 
     row ends.
     """
     word = target.dtype.type
-    high = word(target.itemsize * 8 - 1)
-    top = word(word(1) << high)
+    low = word(word(0xFFFFFFFFFFFFFFFF) >> word(1))
+    top = word(~low)
     s = uint64(shift)
     most = uint64(2) << s  # two octaves: a sign that turned at a tiny value is not a large change
     i = uint64(0)
@@ -81,9 +91,9 @@ def row_scales(target: Any, predicted: Any, steps: Any, shift: int, stops: Any, 
         while i < stops[row]:
             x = target[i]
             y = predicted[i]
-            step = steps[uint64(y & ~top) >> s]
-            x = word(x ^ (word(word(0) - word(x >> high)) | top))
-            y = word(y ^ (word(word(0) - word(y >> high)) | top))
+            step = steps[uint64(y & low) >> s]
+            x = word(x ^ (word(word(0) - word(x > low)) | top))
+            y = word(y ^ (word(word(0) - word(y > low)) | top))
             size = uint64(x - y) if x > y else uint64(y - x)
             total += float64(min(size, most)) * step
             i += uint64(1)
@@ -106,17 +116,17 @@ def tokenise(target: Any, predicted: Any, ordered: bool, token: Any, eights: Any
     many bits as the words have, and one word more.
     """
     word = target.dtype.type
-    high = word(target.itemsize * 8 - 1)
-    top = word(word(1) << high)
+    low = word(word(0xFFFFFFFFFFFFFFFF) >> word(1))
+    top = word(~low)
     flip = word(0xFFFFFFFFFFFFFFFF) if ordered else word(0)
     whole = word(255) if target.itemsize == 1 else word(128)
     for i in range(target.size):  # without a branch, so that it becomes vector instructions
         x = target[i]
         y = predicted[i]
-        x = word(x ^ ((word(word(0) - word(x >> high)) | top) & flip))
-        y = word(y ^ ((word(word(0) - word(y >> high)) | top) & flip))
+        x = word(x ^ ((word(word(0) - word(x > low)) | top) & flip))
+        y = word(y ^ ((word(word(0) - word(y > low)) | top) & flip))
         e = word(x - y)
-        v = word(word(e << word(1)) ^ word(word(0) - word(e >> high)))
+        v = word(word(e << word(1)) ^ word(word(0) - word(e > low)))
         token[i] = uint8(min(v, whole))
     if target.itemsize == 1:
         return int64(0)
@@ -131,73 +141,95 @@ def tokenise(target: Any, predicted: Any, ordered: bool, token: Any, eights: Any
                 if token[i] >= uint8(128):
                     x = target[i]
                     y = predicted[i]
-                    x = word(x ^ ((word(word(0) - word(x >> high)) | top) & flip))
-                    y = word(y ^ ((word(word(0) - word(y >> high)) | top) & flip))
+                    x = word(x ^ ((word(word(0) - word(x > low)) | top) & flip))
+                    y = word(y ^ ((word(word(0) - word(y > low)) | top) & flip))
                     e = word(x - y)
-                    v = uint64(word(word(e << word(1)) ^ word(word(0) - word(e >> high))))
+                    v = uint64(word(word(e << word(1)) ^ word(word(0) - word(e > low))))
                     n = uint64(64) - uint64(_leading_zeros(v))
                     k = n - uint64(1) - keep
                     token[i] = uint8(uint64(128) + ((n - uint64(8)) << keep) + ((v >> k) & tail))
-                    low = v & ((uint64(1) << k) - uint64(1))
-                    held |= low << n_held
+                    bits = v & ((uint64(1) << k) - uint64(1))
+                    held |= bits << n_held
                     n_held += k
                     if n_held >= uint64(64):
                         raw[p] = held
                         p += uint64(1)
                         n_held -= uint64(64)
-                        held = low >> (k - n_held)
+                        held = bits >> (k - n_held)
     raw[p] = held
     return int64(p * uint64(64) + n_held)
 
 
 @_compiled
-def apply(predicted: Any, token: Any, ordered: bool, out: Any) -> None:
-    """Adds the differences that are whole in their tokens; words with an escape come out wrong, see `patch`."""
-    word = predicted.dtype.type
-    high = word(predicted.itemsize * 8 - 1)
-    top = word(word(1) << high)
-    flip = word(0xFFFFFFFFFFFFFFFF) if ordered else word(0)
-    for i in range(out.size):
-        x = predicted[i]
-        t = word(token[i])
-        y = word(x ^ ((word(word(0) - word(x >> high)) | top) & flip))
-        y = word(y + (word(t >> word(1)) ^ word(word(0) - word(t & word(1)))))
-        out[i] = word(y ^ ((word(word(y >> high) - word(1)) | top) & flip))
+def _fields(words: Any, at: Any, shift: int, mask: int, cells: Any) -> None:
+    """cells = the fields of the words from `at` on that contexts are made of, as many as there are cells or words."""
+    a = uint64(at)
+    n = min(uint64(cells.size), uint64(words.size) - a)
+    if words.itemsize == 2 and shift == 7:  # with numbers that the compiler knows it makes vector instructions
+        for i in range(n):
+            cells[i] = uint8(words[a + i] >> uint64(7)) & uint8(mask)
+        return
+    s = uint64(shift)
+    m = uint64(mask)
+    for i in range(n):
+        cells[i] = uint8((uint64(words[a + i]) >> s) & m)
 
 
 @_compiled
-def patch(predicted: Any, token: Any, eights: Any, ordered: bool, raw: Any, out: Any) -> Any:
-    """Does the words with an escape (the token's top bit) again. Gives the bits that were taken, or -1: too few.
+def _apply(predicted: Any, at: Any, cells: Any, ordered: bool, out: Any) -> None:
+    """Adds the differences of words from `at` on whose tokens are whole. Words with an escape come out wrong."""
+    word = predicted.dtype.type
+    low = word(word(0xFFFFFFFFFFFFFFFF) >> word(1))
+    top = word(~low)
+    high = word(uint64(64) - _leading_zeros(uint64(low)))  # a number that the compiler knows, as the item's size is not
+    flip = word(0xFFFFFFFFFFFFFFFF) if ordered else word(0)
+    a = uint64(at)
+    for i in range(min(uint64(cells.size), uint64(out.size) - a)):
+        x = predicted[a + i]
+        t = word(cells[i])
+        y = word(x ^ ((word(word(0) - word(x > low)) | top) & flip))
+        y = word(y + (word(t >> word(1)) ^ word(word(0) - word(t & word(1)))))
+        out[a + i] = word(y ^ ((word(word(y >> high) - word(1)) | top) & flip))
 
-    `eights` is `token` seen as 64-bit words; `token` is padded with zeros to whole ones. `raw` holds the bits and one
-    word more.
+
+@_compiled
+def _patch(predicted: Any, span: Any, eights: Any, ordered: bool, raw: Any, out: Any) -> Any:
+    """Does words with an escape (the top bit of their token) again. Gives where their bits end, or -1: too few.
+
+    span = (at, bit): the words from `at` on have the tokens `eights`, eight of them in a word, and low bits from `bit`
+    on in `raw`, which has one word more than they need.
     """
     word = predicted.dtype.type
-    high = word(predicted.itemsize * 8 - 1)
-    top = word(word(1) << high)
+    low = word(word(0xFFFFFFFFFFFFFFFF) >> word(1))
+    top = word(~low)
     flip = word(0xFFFFFFFFFFFFFFFF) if ordered else word(0)
     keep = uint64(1) if predicted.itemsize == 8 else uint64(2)
     lead = uint64(1) << keep
     total = uint64(raw.size - 1) * uint64(64)
-    at = uint64(0)
+    n = uint64(out.size)
+    bit = uint64(span[1])
     for eight in range(eights.size):
-        if eights[eight] & uint64(0x8080808080808080):
-            for j in range(uint64(eight) * uint64(8), uint64(eight) * uint64(8) + uint64(8)):
-                t = uint64(token[j])
-                if t >= uint64(128):
-                    k = ((t - uint64(128)) >> keep) + uint64(7) - keep
-                    if at + k > total:
-                        return int64(-1)
-                    p = at >> uint64(6)
-                    s = at & uint64(63)
-                    low = (raw[p] >> s) | ((raw[p + uint64(1)] << uint64(1)) << (uint64(63) - s))
-                    at += k
-                    v = ((lead | (t & (lead - uint64(1)))) << k) | (low & ((uint64(1) << k) - uint64(1)))
-                    x = predicted[j]
-                    y = word(x ^ ((word(word(0) - word(x >> high)) | top) & flip))
-                    y = word(uint64(y) + ((v >> uint64(1)) ^ (uint64(0) - (v & uint64(1)))))
-                    out[j] = word(y ^ ((word(word(y >> high) - word(1)) | top) & flip))
-    return int64(at)
+        escapes = eights[eight] & uint64(0x8080808080808080)
+        while escapes:
+            place = _trailing_zeros(escapes) - uint64(7)
+            escapes &= escapes - uint64(1)
+            j = uint64(span[0]) + uint64(eight) * uint64(8) + (place >> uint64(3))
+            if j >= n:  # what a piece before has left here
+                return int64(bit)
+            t = (eights[eight] >> place) & uint64(127)
+            k = (t >> keep) + uint64(7) - keep
+            if bit + k > total:
+                return int64(-1)
+            p = bit >> uint64(6)
+            s = bit & uint64(63)
+            bits = (raw[p] >> s) | ((raw[p + uint64(1)] << uint64(1)) << (uint64(63) - s))
+            bit += k
+            v = ((lead | (t & (lead - uint64(1)))) << k) | (bits & ((uint64(1) << k) - uint64(1)))
+            x = predicted[j]
+            y = word(x ^ ((word(word(0) - word(x > low)) | top) & flip))
+            y = word(uint64(y) + ((v >> uint64(1)) ^ (uint64(0) - (v & uint64(1)))))
+            out[j] = word(y ^ ((word(word(0) - word(y <= low)) | top) & flip))
+    return int64(bit)
 
 
 @_compiled
@@ -303,37 +335,33 @@ def encode_tokens(key: Any, token: Any, steps: Any, out: Any) -> Any:
 
 
 @_compiled
-def decode_tokens(key: Any, lut: Any, slots: Any, words: Any, token: Any) -> Any:  # noqa: PLR0915 - four lanes, written out
-    """The inverse: False if the words run out, are left over, or the states do not come back to where they began.
+def _lanes(cells: Any, span: Any, starts: Any, slots: Any, words: Any, state: Any) -> Any:
+    """Makes tokens of keys, in their place. False if the words run out.
 
-    slots[2048 * lut[key] + slot] = token | frequency - 1 << 8 | slot - first slot << 20; `lut` has 256 entries. `words`
-    has the stream (8 words at least) and four more, which spare the loop a check for each word.
+    span = (at, stop, base): the cells [at, stop), with contexts whose slots begin at starts[base + key]. `state` has
+    the four states, that of the next token first, and how many words are taken. `words` has four more than the stream.
     """
     low = uint64(1) << uint64(31)
+    b = uint64(4095)
     m = uint64(2047)
-    f = uint64(4095)
-    pb = uint64(11)
-    n = uint64(key.size)
+    i, n, base = uint64(span[0]), uint64(span[1]), uint64(span[2])
     end = uint64(words.size) - uint64(4)
-    s0 = (uint64(words[0]) << uint64(32)) | uint64(words[1])
-    s1 = (uint64(words[2]) << uint64(32)) | uint64(words[3])
-    s2 = (uint64(words[4]) << uint64(32)) | uint64(words[5])
-    s3 = (uint64(words[6]) << uint64(32)) | uint64(words[7])
-    p = uint64(8)
-    i = uint64(0)
+    s0, s1, s2, s3, p = state[0], state[1], state[2], state[3], state[4]
+    # What counts is how many instructions there are, and that no state waits for the others': so the words are taken
+    # in branches, which are seldom gone, and slots are found with 32 bits.
     while i + uint64(4) <= n and p <= end:
-        e0 = uint64(slots[(uint64(lut[key[i]]) << pb) | (s0 & m)])
-        e1 = uint64(slots[(uint64(lut[key[i + uint64(1)]]) << pb) | (s1 & m)])
-        e2 = uint64(slots[(uint64(lut[key[i + uint64(2)]]) << pb) | (s2 & m)])
-        e3 = uint64(slots[(uint64(lut[key[i + uint64(3)]]) << pb) | (s3 & m)])
-        s0 = (((e0 >> uint64(8)) & f) + uint64(1)) * (s0 >> pb) + (e0 >> uint64(20))
-        s1 = (((e1 >> uint64(8)) & f) + uint64(1)) * (s1 >> pb) + (e1 >> uint64(20))
-        s2 = (((e2 >> uint64(8)) & f) + uint64(1)) * (s2 >> pb) + (e2 >> uint64(20))
-        s3 = (((e3 >> uint64(8)) & f) + uint64(1)) * (s3 >> pb) + (e3 >> uint64(20))
-        token[i] = uint8(e0)
-        token[i + uint64(1)] = uint8(e1)
-        token[i + uint64(2)] = uint8(e2)
-        token[i + uint64(3)] = uint8(e3)
+        e0 = slots[uint64(starts[base + uint64(cells[i])] | uint32(s0 & m))]
+        e1 = slots[uint64(starts[base + uint64(cells[i + uint64(1)])] | uint32(s1 & m))]
+        e2 = slots[uint64(starts[base + uint64(cells[i + uint64(2)])] | uint32(s2 & m))]
+        e3 = slots[uint64(starts[base + uint64(cells[i + uint64(3)])] | uint32(s3 & m))]
+        cells[i] = uint8(e0)
+        cells[i + uint64(1)] = uint8(e1)
+        cells[i + uint64(2)] = uint8(e2)
+        cells[i + uint64(3)] = uint8(e3)
+        s0 = uint64(e0 >> uint32(20)) * (s0 >> uint64(11)) + (uint64(e0 >> uint32(8)) & b)
+        s1 = uint64(e1 >> uint32(20)) * (s1 >> uint64(11)) + (uint64(e1 >> uint32(8)) & b)
+        s2 = uint64(e2 >> uint32(20)) * (s2 >> uint64(11)) + (uint64(e2 >> uint32(8)) & b)
+        s3 = uint64(e3 >> uint32(20)) * (s3 >> uint64(11)) + (uint64(e3 >> uint32(8)) & b)
         if s0 < low:
             s0 = (s0 << uint64(32)) | uint64(words[p])
             p += uint64(1)
@@ -347,21 +375,86 @@ def decode_tokens(key: Any, lut: Any, slots: Any, words: Any, token: Any) -> Any
             s3 = (s3 << uint64(32)) | uint64(words[p])
             p += uint64(1)
         i += uint64(4)
-    while i < n:  # the last words, one at a time; the states take turns, and i is a multiple of four here
-        e0 = uint64(slots[(uint64(lut[key[i]]) << pb) | (s0 & m)])
-        token[i] = uint8(e0)
-        s = (((e0 >> uint64(8)) & f) + uint64(1)) * (s0 >> pb) + (e0 >> uint64(20))
+    while i < n:  # what is left, one at a time; the states take turns
+        e0 = slots[uint64(starts[base + uint64(cells[i])] | uint32(s0 & m))]
+        cells[i] = uint8(e0)
+        s = uint64(e0 >> uint32(20)) * (s0 >> uint64(11)) + (uint64(e0 >> uint32(8)) & b)
         if s < low:
             if p >= end:
                 return False
             s = (s << uint64(32)) | uint64(words[p])
             p += uint64(1)
-        s0 = s1
-        s1 = s2
-        s2 = s3
-        s3 = s
+        s0, s1, s2, s3 = s1, s2, s3, s
         i += uint64(1)
-    return p == end and s0 == low and s1 == low and s2 == low and s3 == low
+    state[0], state[1], state[2], state[3], state[4] = s0, s1, s2, s3, p
+    return True
+
+
+@_compiled
+def _begun(words: Any, state: Any) -> None:
+    for lane in range(4):
+        state[lane] = (uint64(words[2 * lane]) << uint64(32)) | uint64(words[2 * lane + 1])
+    state[4] = uint64(8)
+
+
+@_compiled
+def _ended(words: Any, state: Any) -> Any:
+    """Whether the words are used up and the states are back where they began."""
+    low = uint64(1) << uint64(31)
+    back = state[0] == low and state[1] == low and state[2] == low and state[3] == low
+    return back and state[4] == uint64(words.size) - uint64(4)
+
+
+@_compiled
+def decode_tokens(starts: Any, slots: Any, words: Any, state: Any, cells: Any) -> Any:
+    """The inverse: keys become tokens. False if words run out, are left over, or states do not end where they began.
+
+    slots[starts[key] + slot] = token | slot - first slot << 8 | frequency << 20; `starts` has 256 multiples of 2048.
+    `words` has the stream (8 words at least) and four more, which spare the loop a check for each word. `state` is room
+    for five numbers.
+    """
+    _begun(words, state)
+    return _lanes(cells, (0, cells.size, 0), starts, slots, words, state) and _ended(words, state)
+
+
+@_compiled
+def undelta(predicted: Any, contexts: Any, stream: Any, room: Any, out: Any) -> Any:
+    """The words of which `tokenise` took the differences. Gives how many of the raw bits were taken; -1 if damaged.
+
+    contexts = (shift, mask, ordered, columns, skip, classes, starts): a word's key is (word >> shift) & mask, each row
+    has a class, and starts[256 * class + key] is where the slots of a context begin; the first row lacks `skip`
+    elements. stream = (slots, words, raw): as for `decode_tokens`, then the raw bits and one word more. room = (state,
+    cells, eights): five numbers; bytes, and the same bytes as 64-bit words. As many words as there are cells are done
+    at once, so that all steps find them in the nearest cache.
+    """
+    shift, mask, ordered, columns, skip, classes, starts = contexts
+    slots, words, raw = stream
+    state, cells, eights = room
+    _begun(words, state)
+    n = uint64(out.size)
+    row = uint64(0)
+    row_stop = uint64(columns) - uint64(skip)
+    at = uint64(0)
+    bit = int64(0)
+    while at < n:
+        begin = at
+        stop = min(begin + uint64(cells.size), n)
+        _fields(predicted, begin, shift, mask, cells)
+        while at < stop:
+            last = min(stop, row_stop)
+            span = (at - begin, last - begin, uint64(classes[row]) << uint64(8))
+            if not _lanes(cells, span, starts, slots, words, state):
+                return int64(-1)
+            at = last
+            if at == row_stop:
+                row += uint64(1)
+                row_stop += uint64(columns)
+        _apply(predicted, begin, cells, ordered, out)
+        if out.itemsize > 1:
+            bit = _patch(predicted, (begin, bit), eights, ordered, raw, out)
+            if bit < int64(0):
+                return bit
+    return bit if _ended(words, state) else int64(-1)
 
 
 @_compiled
@@ -371,7 +464,7 @@ def fill_slots(frequencies: Any, alphabet: int, slots: Any) -> None:
     a = uint64(alphabet)
     for i in range(frequencies.size):
         f = uint64(frequencies[i])
-        sure = (uint64(i) % a) | ((f - uint64(1)) << uint64(8))
+        sure = (uint64(i) % a) | (f << uint64(20))
         for slot in range(f):
-            slots[at] = uint32(sure | (uint64(slot) << uint64(20)))
+            slots[at] = uint32(sure | (uint64(slot) << uint64(8)))
             at += uint64(1)

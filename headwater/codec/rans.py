@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwater.codec.form import Undecodable
+from headwater.codec.scratch import Scratch
 from headwater.codec.streams import Parts, squeezed, unsqueezed
 
 U8 = NDArray[np.uint8]
@@ -31,7 +32,8 @@ Counts = NDArray[np.uint32]
 KEYS = 256
 TOKENS = 256
 SLOTS = 2048  # 11 bits: 4096 gain 0.04 % and cost the decoder its cache
-_PAD_WORDS = 4  # `decode_tokens` wants them after the stream
+STATE_NUMBERS = 5  # room that the decoding loops want
+_PAD_WORDS = 4  # they want them after the stream
 _STATE_WORDS = 8
 _LIST_BITS = 6.0  # what an entry of a packed table takes, about
 _ROW_BITS = 24.0  # what a row takes besides
@@ -71,6 +73,10 @@ class Tables:
         """The context of each key."""
         runs = np.diff([*self.starts, KEYS])
         return np.repeat(np.arange(len(self.starts), dtype=np.uint8), runs)
+
+    def first_slots(self) -> U32:
+        """For each key where its context's slots begin, those of all contexts being in one array."""
+        return self.lut() * np.uint32(SLOTS)
 
     def pack(self) -> bytes:
         rows, columns = self.frequencies.shape
@@ -115,26 +121,34 @@ def unpack(data: bytes | memoryview, alphabet: int) -> Tables:
     return Tables(tuple(starts.tolist()), frequencies)
 
 
-def encode(key: U8, token: U8, tables: Tables) -> bytes:
+def encode(key: U8, token: U8, tables: Tables, scratch: Scratch) -> bytes:
     """The stream of `token`. Each token has a frequency in the context of its key: the tables were fitted to them."""
     f = tables.frequencies.astype(np.uint32)
     steps = np.zeros((len(f), TOKENS), np.uint32)
     steps[:, : f.shape[1]] = f | (np.cumsum(f, axis=1, dtype=np.uint32) - f) << np.uint32(16)
-    out = np.empty(token.size // 2 + 16, np.uint32)
+    out = scratch.array(token.size // 2 + 16, np.uint32)
     begin = engine().encode_tokens(fixed(key), fixed(token), fixed(steps[tables.lut()].reshape(-1)), out)
     return out[begin:].tobytes()
 
 
-def decode(key: U8, stream: bytes | memoryview, tables: Tables, token: U8) -> None:
-    """Fills `token`, as long as `key`."""
+def decode(cells: U8, stream: bytes | memoryview, tables: Tables, scratch: Scratch) -> None:
+    """Makes of each key in `cells` its token."""
+    slots, words = prepared(stream, tables, scratch)
+    state = np.empty(STATE_NUMBERS, np.uint64)
+    if not engine().decode_tokens(fixed(tables.first_slots()), slots, words, state, cells):
+        raise Undecodable("codec: a damaged stream of tokens")
+
+
+def prepared(stream: bytes | memoryview, tables: Tables, scratch: Scratch) -> tuple[U32, U32]:
+    """The slots of all contexts, and the stream's words, as the loops want them."""
     if len(stream) % 4 or len(stream) < 4 * _STATE_WORDS:
         raise Undecodable(f"codec: a stream of {len(stream)} bytes")
-    words = np.zeros(len(stream) // 4 + _PAD_WORDS, np.uint32)
+    words = scratch.array(len(stream) // 4 + _PAD_WORDS, np.uint32)
     words[:-_PAD_WORDS] = np.frombuffer(stream, np.uint32)
-    slots = np.empty(len(tables.starts) * SLOTS, np.uint32)
+    words[-_PAD_WORDS:] = 0
+    slots = scratch.array(len(tables.starts) * SLOTS, np.uint32)
     engine().fill_slots(fixed(tables.frequencies.reshape(-1)), tables.frequencies.shape[1], slots)
-    if not engine().decode_tokens(fixed(key), fixed(tables.lut()), fixed(slots), fixed(words), token):
-        raise Undecodable("codec: a damaged stream of tokens")
+    return fixed(slots), fixed(words)
 
 
 def _merged(used: NDArray[np.int64], rows: NDArray[np.float64]) -> tuple[list[int], NDArray[np.float64]]:

@@ -71,28 +71,6 @@ def tokenise(target: Words, predicted: Words, ordered: bool, token: Words, eight
     return total
 
 
-def apply(predicted: Words, token: Words, ordered: bool, out: Words) -> None:
-    out[:] = _changed(predicted, token[: out.size].astype(predicted.dtype), ordered)
-
-
-def patch(predicted: Words, token: Words, eights: Words, ordered: bool, raw: Words, out: Words) -> int:
-    keep = 1 if predicted.itemsize == 8 else 2
-    at = np.nonzero(token >= 128)[0]
-    t = token[at].astype(np.int64)
-    k = ((t - 128) >> keep) + 7 - keep
-    stop = np.cumsum(k)
-    if at.size and int(stop[-1]) > 64 * (raw.size - 1):
-        return -1
-    first = stop - k
-    p, s = first >> 6, (first & 63).astype(np.uint64)
-    low = (raw[p] >> s) | ((raw[p + 1] << np.uint64(1)) << (np.uint64(63) - s))
-    k64 = k.astype(np.uint64)
-    lead = (np.int64(1 << keep) | (t & ((1 << keep) - 1))).astype(np.uint64)
-    value = (lead << k64) | (low & ((np.uint64(1) << k64) - np.uint64(1)))
-    out[at] = _changed(predicted[at], value.astype(predicted.dtype), ordered)
-    return int(stop[-1]) if at.size else 0
-
-
 def encode_tokens(key: Words, token: Words, steps: Words, out: Words) -> int:
     step_of: list[int] = steps[key.astype(np.int64) * 256 + token].tolist()
     states = [_LOW] * 4
@@ -111,8 +89,8 @@ def encode_tokens(key: Words, token: Words, steps: Words, out: Words) -> int:
     return begin
 
 
-def decode_tokens(key: Words, lut: Words, slots: Words, words: Words, token: Words) -> bool:
-    base: list[int] = (lut[key].astype(np.int64) << 11).tolist()
+def decode_tokens(starts: Words, slots: Words, words: Words, state: Words, cells: Words) -> bool:
+    base: list[int] = starts[cells].tolist()
     table: list[int] = slots.tolist()
     stream: list[int] = words.tolist()
     end = len(stream) - 4
@@ -123,22 +101,61 @@ def decode_tokens(key: Words, lut: Words, slots: Words, words: Words, token: Wor
         x = states[i & 3]
         slot = table[row | x & 2047]
         found[i] = slot & 255
-        x = (((slot >> 8) & 4095) + 1) * (x >> 11) + (slot >> 20) & _MASK64
+        x = (slot >> 20) * (x >> 11) + (slot >> 8 & 4095) & _MASK64
         if x < _LOW:
             if p >= end:
                 return False
             x = x << 32 | stream[p]
             p += 1
         states[i & 3] = x
-    token[: len(base)] = np.frombuffer(found, np.uint8)
+    cells[:] = np.frombuffer(found, np.uint8)
     return p == end and all(x == _LOW for x in states)
+
+
+Contexts = tuple[int, int, bool, int, int, Words, Words]
+
+
+def undelta(
+    predicted: Words, contexts: Contexts, stream: tuple[Words, Words, Words], room: tuple[Words, ...], out: Words
+) -> int:
+    shift, mask, ordered, columns, skip, classes, starts = contexts
+    slots, words, raw = stream
+    field = np.empty(out.size, np.int64)
+    keys(predicted, shift, mask, field)
+    row = (np.arange(out.size, dtype=np.int64) + skip) // columns
+    # One key for each context, so that the tokens can be decoded as if there were no rows.
+    own, token = np.unique(starts[classes[row].astype(np.int64) * 256 + field], return_inverse=True)
+    token = token.astype(np.uint8)
+    if not decode_tokens(own, slots, words, room[0], token):
+        return -1
+    out[:] = _changed(predicted, token.astype(predicted.dtype), ordered)
+    return _patched(predicted, token, ordered, raw, out) if out.itemsize > 1 else 0
+
+
+def _patched(predicted: Words, token: Words, ordered: bool, raw: Words, out: Words) -> int:
+    """Does the words with an escape again. Gives the bits that were taken, -1 if there are too few."""
+    keep = 1 if predicted.itemsize == 8 else 2
+    at = np.nonzero(token >= 128)[0]
+    t = token[at].astype(np.int64)
+    k = ((t - 128) >> keep) + 7 - keep
+    stop = np.cumsum(k)
+    if at.size and int(stop[-1]) > 64 * (raw.size - 1):
+        return -1
+    first = stop - k
+    p, s = first >> 6, (first & 63).astype(np.uint64)
+    low = (raw[p] >> s) | ((raw[p + 1] << np.uint64(1)) << (np.uint64(63) - s))
+    k64 = k.astype(np.uint64)
+    lead = (np.int64(1 << keep) | (t & ((1 << keep) - 1))).astype(np.uint64)
+    value = (lead << k64) | (low & ((np.uint64(1) << k64) - np.uint64(1)))
+    out[at] = _changed(predicted[at], value.astype(predicted.dtype), ordered)
+    return int(stop[-1]) if at.size else 0
 
 
 def fill_slots(frequencies: Words, alphabet: int, slots: Words) -> None:
     f = frequencies.astype(np.int64)
     token = np.repeat(np.arange(f.size) % alphabet, f)
     first = np.repeat(np.cumsum(f) - f, f)
-    slots[:] = token | (np.repeat(f, f) - 1) << 8 | (np.arange(slots.size) - first) << 20
+    slots[:] = token | (np.arange(slots.size) - first) << 8 | np.repeat(f, f) << 20
 
 
 def pack_bits(words: Words, bits: int, out: Words) -> None:

@@ -30,6 +30,7 @@ from headwater.codec.coders import decode_words
 from headwater.codec.form import Form, Parent, Undecodable, key
 from headwater.codec.layout import BYTES, Layout, Words, layout_of
 from headwater.codec.predict.contract import Predictor
+from headwater.codec.scratch import lent
 from headwater.codec.streams import Parts
 from headwater.tensors.dtypes import elements
 
@@ -187,12 +188,13 @@ class Decoder:
             return lambda: predicted()[number]
 
         planes = self._cut.layout.planes
-        found = [
-            decode_words(plane, plane.words * (stop - start), parts.part(), words(number))
-            for number, plane in enumerate(planes)
-        ]
-        parts.end()
-        return self._cut.layout.join(found)
+        with lent() as scratch:
+            found = [
+                decode_words(plane, plane.words * (stop - start), parts.part(), words(number), scratch)
+                for number, plane in enumerate(planes)
+            ]
+            parts.end()
+            return self._cut.layout.join(found)
 
 
 def parents_of(head: bytes) -> int:

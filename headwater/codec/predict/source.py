@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +117,9 @@ def residual_bits(words: Words, guess: Words, plane: Plane) -> float:
         return 0.0
     if plane.symbols and not plane.exponent_bits:
         return _code_bits(words, guess, plane)
-    return min(_delta_bits(words, guess, plane), _conditional_bits(words, guess, plane))
+    delta = _delta_bits(words, guess, plane)
+    # What is raw either way is most of what the other takes, and needs no counting.
+    return delta if delta <= _rest_bits(words, plane) else min(delta, _conditional_bits(words, guess, plane))
 
 
 def _code_bits(words: Words, guess: Words, plane: Plane) -> float:
@@ -130,32 +133,48 @@ def _code_bits(words: Words, guess: Words, plane: Plane) -> float:
 
 
 def _delta_bits(words: Words, guess: Words, plane: Plane) -> float:
-    wide = plane.bits
-    difference = _ordered(words, wide) - _ordered(guess, wide)  # modulo 2**64, then of its own width
-    if wide < 64:
-        difference &= np.uint64((1 << wide) - 1)
-    negative = difference >> np.uint64(wide - 1) != 0
+    difference = _ordered(words) - _ordered(guess)  # modulo the width of the word
+    if difference.dtype.itemsize == 2:
+        tokens, lengths = _short_tokens()
+        token, raw = tokens[difference], float(lengths[difference].sum())
+    else:
+        token, raw_bits = _tokens(difference)
+        raw = float(raw_bits.sum())
+    context = _leading(guess, plane, 0)
+    span = 1 << int(token.max(initial=0)).bit_length()
+    return _entropy(context * span + token) - _entropy(context) + raw
+
+
+def _tokens(difference: Words) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What differences are coded as, about: the token of each, and how many raw bits follow it."""
+    negative = difference >> difference.dtype.type(8 * difference.dtype.itemsize - 1) != 0
     size = np.where(negative, ~difference, difference)
-    if wide < 64:
-        size &= np.uint64((1 << wide) - 1)
     token = np.where(size < 16, size, 0).astype(np.int64)
     large = size >= 16
     # A large difference is its length, two bits below its top, and raw bits. Float64 holds its leading bits rightly.
     fraction, length = np.frexp(size[large].astype(np.float64))
     token[large] = 16 + length * 4 + ((fraction * 8).astype(np.int64) & 3)
-    raw = float(np.maximum(length - 3, 0).sum())
-    token = token * 2 + negative
-    context = _leading(guess, plane, 0)
-    return _entropy(context * 1024 + token) - _entropy(context) + raw
+    raw = np.zeros(token.size, np.int64)
+    raw[large] = np.maximum(length - 3, 0)
+    return token * 2 + negative, raw
+
+
+@cache
+def _short_tokens() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of all differences of 16 bits."""
+    return _tokens(np.arange(1 << 16, dtype=np.uint16))
+
+
+def _rest_bits(words: Words, plane: Plane) -> int:
+    """The bits of the mantissas below those that depend on the guess."""
+    return int(words.size) * (plane.bits - 1 - plane.exponent_bits - min(2, plane.mantissa_bits))
 
 
 def _conditional_bits(words: Words, guess: Words, plane: Plane) -> float:
     extra = min(2, plane.mantissa_bits)
     code, context = _leading(words, plane, extra), _leading(guess, plane, extra)
-    joint = (context << 20) + code
-    rest = plane.bits - 1 - plane.exponent_bits - extra
-    table = 8.0 * len(np.unique(joint))
-    return _entropy(joint) - _entropy(context) + words.size * rest + table
+    counts = np.unique((context << 20) + code, return_counts=True)[1]
+    return _of_counts(counts) - _entropy(context) + _rest_bits(words, plane) + 8.0 * len(counts)
 
 
 def _leading(words: Words, plane: Plane, extra: int) -> NDArray[np.int64]:
@@ -166,11 +185,10 @@ def _leading(words: Words, plane: Plane, extra: int) -> NDArray[np.int64]:
     return top if extra else top & ((1 << plane.exponent_bits) - 1)
 
 
-def _ordered(words: Words, bits: int) -> NDArray[np.uint64]:
+def _ordered(words: Words) -> Words:
     """A float's bits as integers in the order of the values: sign and magnitude to one's complement, moved up."""
-    top = np.uint64(1 << (bits - 1))
-    wide = words.astype(np.uint64)
-    return np.where(wide & top, ~wide, wide | top)
+    top = words.dtype.type(1 << (8 * words.dtype.itemsize - 1))
+    return np.where(words & top, ~words, words | top)
 
 
 def _entropy(symbols: NDArray[np.int64]) -> float:
@@ -179,10 +197,13 @@ def _entropy(symbols: NDArray[np.int64]) -> float:
         return 0.0
     if int(symbols.min()) >= 0 and int(symbols.max()) < 1 << 18:
         counts = np.bincount(symbols)
-        counts = counts[counts > 0]
-    else:
-        counts = np.unique(symbols, return_counts=True)[1]
-    return float(symbols.size * np.log2(symbols.size) - (counts * np.log2(counts)).sum())
+        return _of_counts(counts[counts > 0])
+    return _of_counts(np.unique(symbols, return_counts=True)[1])
+
+
+def _of_counts(counts: NDArray[np.int64]) -> float:
+    total = int(counts.sum())
+    return float(total * np.log2(total) - (counts * np.log2(counts)).sum()) if total else 0.0
 
 
 def _joined(pieces: Sequence[Sequence[Words]]) -> list[Words]:

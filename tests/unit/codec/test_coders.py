@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -170,3 +171,29 @@ def test_a_coder_that_does_not_suit_the_words_is_refused() -> None:
 
 def test_the_loops_are_compiled_when_told_to() -> None:
     assert warm() == "headwater.codec.kernels"
+
+
+WARMED = """
+import numpy as np
+from headwater.codec import kernels, warm
+from headwater.codec.coders import Coder, decode_words, encode_words, suits
+from headwater.codec.layout import layout_of
+
+def versions():
+    return {name: len(loop.signatures) for name, loop in vars(kernels).items() if hasattr(loop, "signatures")}
+
+warm()
+found = versions()
+assert found["undelta"] == 4, found
+for dtype in ("U8", "F8_E4M3", "BF16", "F16", "F32", "I32", "F64", "I64"):
+    plane = layout_of(dtype).planes[0]
+    base = np.arange(100).astype(plane.dtype)
+    for coder in filter(lambda coder: suits(coder, plane), Coder):
+        odd = memoryview(b"x" + encode_words(coder, plane, base[::-1], base, (7, 3)))[1:]
+        decode_words(plane, base.size, odd, lambda: base)
+assert versions() == found, versions()
+"""
+
+
+def test_after_warming_nothing_is_left_to_compile() -> None:
+    subprocess.run([sys.executable, "-c", WARMED], check=True)
