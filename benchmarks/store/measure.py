@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ MANTISSA = {"BF16": 7, "F16": 10, "F32": 23}
 class File:
     """A tensor file in memory: its tensors by name."""
 
+    path: Path
     data: memoryview
     tensors: dict[str, Tensor]
 
@@ -38,7 +40,9 @@ class File:
 
     def parent(self, name: str) -> codec.Parent:
         tensor = self.tensors[name]
-        return codec.Parent(form_of(tensor), tensor.stop - tensor.start, self.read(name))
+        # as the store's cache of blocks: what was read a moment ago is given again, and not copied
+        read = lru_cache(64)(self.read(name))
+        return codec.Parent(form_of(tensor), tensor.stop - tensor.start, read)
 
 
 @dataclass(slots=True)
@@ -77,7 +81,7 @@ def opened(path: Path) -> File:
 
     parse = gguf if path.suffix == ".gguf" else safetensors
     tensors = parse.read_header(read, len(data)).tensors
-    return File(data, {tensor.name: tensor for tensor in tensors})
+    return File(path, data, {tensor.name: tensor for tensor in tensors})
 
 
 def joined(file: File) -> File:
@@ -86,7 +90,7 @@ def joined(file: File) -> File:
     data = b"".join(bytes(file.data[one.start : one.stop]) for one in matrices)
     columns = min(one.shape[1] for one in matrices)
     whole = Tensor("joined", matrices[0].dtype, (len(data) // (2 * columns), columns), 0, len(data))
-    return File(memoryview(data), {"joined": whole})
+    return File(file.path, memoryview(data), {"joined": whole})
 
 
 def left_of(child: File, parents: Sequence[File], kinds: Sequence[str] = ()) -> Left:
@@ -97,11 +101,12 @@ def left_of(child: File, parents: Sequence[File], kinds: Sequence[str] = ()) -> 
             continue
         given = [parent.parent(name) for parent in parents if name in parent.tensors]
         _add(left, child, name, given)
-        left.bitx += _bitx(child, name, next((one for one in parents if _alike(one, name, tensor)), None))
+        left.bitx += _bitx(child, name, next((one for one in parents if alike(one, name, tensor)), None))
     return left
 
 
-def _alike(parent: File, name: str, tensor: Tensor) -> bool:
+def alike(parent: File, name: str, tensor: Tensor) -> bool:
+    """Whether it has a tensor of that name and the same form."""
     other = parent.tensors.get(name)
     return other is not None and form_of(other) == form_of(tensor)
 
@@ -115,11 +120,16 @@ def _add(left: Left, child: File, name: str, given: Sequence[codec.Parent]) -> N
     left.encode_s += time.thread_time() - begun_s
     begun_s = time.thread_time()
     decoder = codec.Decoder(encoded.head, form, size, [given[number] for number in encoded.parents])
-    back = [decoder.block(number, block) for number, block in enumerate(blocks)]
     left.decode_s += time.thread_time() - begun_s
+    # One block after the other, as readers and sealing do: holding a whole file would measure the system's memory.
+    for number, block in enumerate(blocks):
+        begun_s = time.thread_time()
+        back = decoder.block(number, block)
+        left.decode_s += time.thread_time() - begun_s
+        start = number * decoder.block_bytes
+        if back != read(start, min(start + decoder.block_bytes, size)):
+            raise RuntimeError(f"{name} does not come back")
     raw = read(0, size)
-    if b"".join(back) != raw:
-        raise RuntimeError(f"{name} does not come back")
     begun_s = time.thread_time()
     hashlib.sha256(raw)
     codec.key_of(form, [raw])
@@ -146,7 +156,7 @@ def _bitx(child: File, name: str, parent: File | None) -> int:
 def entropy_gap(child: File, parent: File) -> Iterator[float]:
     """Points of raw, for each matrix: what delta takes over the entropy of its model, differences given exponents."""
     for name, tensor in child.tensors.items():
-        if len(tensor.shape) < 2 or tensor.dtype != "BF16" or not _alike(parent, name, tensor):
+        if len(tensor.shape) < 2 or tensor.dtype != "BF16" or not alike(parent, name, tensor):
             continue
         left = Left()
         _add(left, child, name, [parent.parent(name)])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,6 +48,7 @@ _ROWS = select(
     tables.blob.c.xet_hash,
     tables.blob.c.state,
     tables.blob.c.raw,
+    tables.blob.c.created_ms,
     tables.blob.c.sealed.is_not(None).label("is_sealed"),  # the value itself may be large
 )
 _BY_SHA = _ROWS.where(tables.blob.c.sha256 == bindparam("sha256"))
@@ -67,6 +69,8 @@ class Blob:
     """There is a sealed copy in packs."""
     raw_here: bool = True
     """Its raw bytes lie in an object, or in xorbs, whether it is sealed or not."""
+    sent_ms: int = 0
+    """When its bytes were last uploaded."""
 
 
 class _Lost(Exception):
@@ -83,7 +87,7 @@ class Stripes:
     def __init__(self) -> None:
         self._locks = [threading.RLock() for _ in range(LOCKS)]
 
-    @contextmanager
+    @contextlib.contextmanager
     def hold(self, key: str) -> Iterator[None]:
         with self._locks[int(key[:8], 16) % LOCKS]:
             yield
@@ -237,18 +241,23 @@ class Store:
             raise _damaged(blob)
         if not blob.raw_here:
             return self._made(blob, start, stop)
-        try:
+        with contextlib.suppress(_Lost):
             return self._raw_runs(blob, start, stop)
+        # Since its row was read it may have been sealed, deleted, or sent again another way, by any process.
+        self.forget(blob.sha256)
+        now = self.blob(blob.sha256)
+        if now.damaged:
+            raise _damaged(now)
+        if now.sealed:
+            return self._made(now, start, stop)
+        try:
+            return self._raw_runs(now, start, stop)
         except _Lost as error:
-            self.forget(blob.sha256)
-            now = self.find(blob.sha256)  # it may have been sealed, by another process, since it was read
-            if now is not None and now.sealed and not now.damaged:
-                return self._made(now, start, stop)
             if error.xorb is not None:
                 self.flag_xorb(error.xorb, error.why)
             else:
-                self.flag(blob.sha256, error.why)
-            raise _damaged(blob) from None
+                self.flag(now.sha256, error.why, sent_ms=now.sent_ms)
+            raise _damaged(now) from None
 
     def _raw_runs(self, blob: Blob, start: int, stop: int) -> list[Piece]:
         if blob.terms is None:
@@ -400,16 +409,18 @@ class Store:
 
     # --- damage ---
 
-    def flag(self, sha256: Sha256, why: str, xorb: XetHash | None = None) -> None:
-        """Marks a blob damaged: it is not served again before it was uploaded again. One event."""
-        log.error("blob damaged", sha256=sha256, why=why)
+    def flag(self, sha256: Sha256, why: str, xorb: XetHash | None = None, sent_ms: int | None = None) -> None:
+        """Marks a blob damaged: it is not served again before it was uploaded again. One event.
+
+        `sent_ms`: only if no bytes were uploaded since then.
+        """
+        whole = update(tables.blob).where(tables.blob.c.sha256 == sha256, tables.blob.c.state == "whole")
+        if sent_ms is not None:
+            whole = whole.where(tables.blob.c.created_ms == sent_ms)
         with self.db.write() as connection:
-            changed = connection.execute(
-                update(tables.blob)
-                .where(tables.blob.c.sha256 == sha256, tables.blob.c.state == "whole")
-                .values(state="damaged")
-            )
+            changed = connection.execute(whole.values(state="damaged"))
             if changed.rowcount:
+                log.error("blob damaged", sha256=sha256, why=why)
                 events.append(connection, "blob.damaged", self.clock.now_ms(), sha256=sha256, why=why, xorb=xorb)
         self.forget(sha256)
 
@@ -525,10 +536,17 @@ class Store:
             log.error("tensor not healed", tensor=known.key.hex(), why=error.text)
 
     def flag_object(self, path: Path, why: str) -> None:
-        """Marks what lies in this file of the store damaged."""
+        """Marks what lies in this file of the store damaged. Not what was deleted meanwhile, and maybe sent again."""
         kind, *parts = path.relative_to(self.objects.root).parts
         if kind == "blobs":
-            self.lose_raw(Sha256("".join(parts)), why)
+            sha256 = Sha256("".join(parts))
+            self.forget(sha256)
+            now = self.find(sha256)
+            if now is None or now.terms is not None or not now.raw_here:
+                return
+            if why == errno.errorcode[errno.ENOENT] and self.objects.size(blob_key(sha256)) == now.size:
+                return
+            self.lose_raw(sha256, why)
         else:
             self.flag_xorb(XetHash("".join(parts)), why)
 
@@ -626,6 +644,7 @@ def _as_blob(row: Row[Any]) -> Blob:
         damaged,
         bool(row.is_sealed),
         row.raw == "here",
+        row.created_ms,
     )
 
 

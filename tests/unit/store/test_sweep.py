@@ -14,6 +14,7 @@ from xet_building import a_file, a_xorb, all_of, noise, sha256_of
 from headwater.ground.errors import EntryMissing, Invalid
 from headwater.ground.names import Sha256
 from headwater.store import sweep, tables
+from headwater.store.objects import read_pieces
 from headwater.store.sweep import Swept
 
 DATA = noise("swept", 5000)
@@ -46,6 +47,39 @@ def test_T28_a_blob_that_was_held_since_the_candidates_were_listed_stays(cas: Ca
     cas.put(DATA)
     holds(cas, SHA256)
     assert sweep.blobs(cas.store, [SHA256], past(cas)) == Swept()
+    assert cas.read(SHA256) == DATA
+
+
+def test_T28_a_reader_who_knew_a_file_that_was_swept_finds_none_and_marks_nothing(cas: Cas) -> None:
+    known, reader = cas.put(DATA), cas.beside()
+    assert reader.read(SHA256) == DATA
+    (run,) = reader.store.runs(known, 0, len(DATA))
+    assert sweep.blobs(cas.store, [SHA256], past(cas)).blobs == 1
+    with pytest.raises(EntryMissing):
+        reader.store.runs(known, 0, len(DATA))
+    reader.store.flag_object(run.path, "ENOENT")  # as whoever opens it then
+    assert cas.happened() == []
+
+
+def test_T28_a_file_that_was_swept_and_sent_again_is_not_marked_by_who_knew_the_first_one(cas: Cas) -> None:
+    file = all_of(X)
+    known, reader = cas.put(X.plain), cas.beside()
+    assert reader.read(file.real_sha256) == X.plain
+    (run,) = reader.store.runs(known, 0, known.size)
+    assert sweep.blobs(cas.store, [file.real_sha256], past(cas)).blobs == 1
+    cas.land(X)
+    cas.register(file)  # by the other way: there is no object of its own any more
+    assert b"".join(read_pieces(reader.store.runs(known, 0, known.size))) == X.plain
+    reader.store.flag_object(run.path, "ENOENT")
+    assert (cas.state(file.real_sha256), cas.happened()) == ("whole", [])
+
+
+def test_T28_a_mark_is_for_the_bytes_that_were_read_and_not_for_those_sent_since(cas: Cas) -> None:
+    known = cas.put(DATA)
+    cas.clock.advance(5)
+    sweep.blobs(cas.store, [SHA256], past(cas))
+    cas.put(DATA)
+    cas.store.flag(SHA256, "a test", sent_ms=known.sent_ms)
     assert cas.read(SHA256) == DATA
 
 
