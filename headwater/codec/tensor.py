@@ -161,6 +161,10 @@ class Decoder:
 
     def block(self, number: int, data: bytes | memoryview) -> bytes:
         """The raw bytes of a block, out of what is stored of it. Raises `Undecodable`, or what a parent's read does."""
+        return self.hashed(number, data)[0]
+
+    def hashed(self, number: int, data: bytes | memoryview) -> tuple[bytes, bytes]:
+        """The same with the BLAKE3 of the raw bytes (32 bytes): whoever keeps one of his own need not hash again."""
         assert 0 <= number < self.blocks, (number, self.blocks)
         start, stop = self._cut.block(number)
         parts = Parts(data)
@@ -171,9 +175,11 @@ class Decoder:
             raw = self._joined(start, stop, parts)
         else:
             raise Undecodable(f"codec: a block of kind {kind}")
-        if len(raw) != (stop - start) * self._cut.unit_bytes or block_check(number, raw) != check:
+        hasher = blake3(raw)
+        digest = hasher.digest()
+        if len(raw) != (stop - start) * self._cut.unit_bytes or _numbered(hasher, number) != check:
             raise Undecodable(f"codec: block {number} does not match its checksum")
-        return raw
+        return raw, digest
 
     def _joined(self, start: int, stop: int, parts: Parts) -> bytes:
         ancestry = self._ancestry
@@ -222,4 +228,8 @@ def head_check(form: Form, size: int, rest: bytes | memoryview) -> bytes:
 
 
 def block_check(number: int, raw: bytes) -> bytes:
-    return blake3(raw).update(struct.pack("<Q", number)).digest(_CHECK_BYTES)
+    return _numbered(blake3(raw), number)
+
+
+def _numbered(hasher: blake3, number: int) -> bytes:
+    return hasher.update(struct.pack("<Q", number)).digest(_CHECK_BYTES)

@@ -21,7 +21,7 @@ from headwater.ground.db import Database
 from headwater.ground.errors import Corrupt
 from headwater.ground.log import log
 from headwater.store import tables
-from headwater.store.packs import Index, Packs, Place, check_of
+from headwater.store.packs import CHECK_BYTES, Index, Packs, Place
 
 if TYPE_CHECKING:
     # loaded at the first sealed byte that is asked for: a hub that seals nothing does without
@@ -332,12 +332,12 @@ class Tensors:
             raise Damaged(known.key, error.text) from error
         try:
             with opened.lock:
-                block = bytes(opened.decoder.block(number, stored))
+                block, digest = opened.decoder.hashed(number, stored)
         except Damaged:
             raise  # of a parent
         except Corrupt as error:
             raise Damaged(known.key, f"block {number}: {error.text}") from error
-        if check_of(block) != index.checks[number]:
+        if digest[:CHECK_BYTES] != index.checks[number]:
             raise Damaged(known.key, f"block {number} does not match its checksum")
         return block
 

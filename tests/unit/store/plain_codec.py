@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Sequence
 
 import pytest
+from blake3 import blake3
 
 from headwater import codec
 from headwater.codec import Encoded, Form, Limits, Parent, Read, Undecodable
@@ -53,6 +54,10 @@ class Decoder:
         except zlib.error as error:
             raise Undecodable(str(error)) from None
         return _xor(plain, self._parents[0].read(start, stop)) if self._parents else plain
+
+    def hashed(self, number: int, data: bytes) -> tuple[bytes, bytes]:
+        raw = self.block(number, data)
+        return raw, blake3(raw).digest()
 
 
 @pytest.fixture
