@@ -48,17 +48,24 @@ def measure(bench: Bench) -> Iterator[Figure]:
         what = f"{bench.files:,} files in {layout.says}"
         yield Figure(f"{what}: the commit that makes them", cost.wall_s, "s", note=f"{cost.cpu_s:.1f} CPU-s")
         with Hub(data) as hub:  # started anew: nothing is remembered
-            cold_ms, warm_ms = _pages(hub, repo), _pages(hub, repo)
+            with hub.cost() as pages_cost:
+                cold_ms = _pages(hub, repo)
+            warm_ms = _pages(hub, repo)
             pages = f"{what}: slowest of {len(cold_ms)} tree pages"
             beside = _git_lists(data)
             most = PAGE_MOST_MS if layout.barred else None
-            yield Figure(f"{pages}, cold", max(cold_ms), "ms", most, note=f"all {sum(cold_ms) / 1000:.1f} s")
+            note = f"all {sum(cold_ms) / 1000:.1f} s, {pages_cost.cpu_s:.1f} CPU-s"
+            yield Figure(f"{pages}, cold", max(cold_ms), "ms", most, note=note)
             yield Figure(
                 f"{what}: all tree pages, warm", sum(warm_ms), "ms", peer="git ls-tree", peer_value=beside,
                 note=f"slowest {max(warm_ms):.0f} ms",
             )  # fmt: skip
-            spent_ms = _commits(hub, repo, layout)
-            note = f"slowest of {COMMITS}; median {statistics.median(spent_ms):.0f} ms"
+            with hub.cost() as commits_cost:
+                spent_ms = _commits(hub, repo, layout)
+            cpu_ms = 1000 * commits_cost.cpu_s / COMMITS
+            note = (
+                f"slowest of {COMMITS}; median {statistics.median(spent_ms):.0f} ms, {cpu_ms:.0f} CPU-ms with the index"
+            )
             most = COMMIT_MOST_MS if layout.barred else None
             yield Figure(f"{what}: one-file commit", max(spent_ms), "ms", most, note=note)
 

@@ -7,8 +7,10 @@ its format, says nothing. Refuses to know cards, rows, and what a revision is.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,8 +20,9 @@ from headwater.ground.errors import Corrupt, EntryMissing
 from headwater.tensors import Malformed, Read, gguf, safetensors
 
 FILES_SEEN_MAX = 1_000_000  # of one revision; what comes later in its tree is not looked at
-ROOT_FILES_MAX = 20_000
+ROOT_FILES_MAX = 2_000  # of those at the root whose names tell something
 WEIGHTS_MAX = 2_000  # files of one format; the largest model seen has 500 shards
+README = "README.md"
 CONFIG = "config.json"
 CONFIG_BYTES_MAX = 1 << 20
 SHARD_INDEX_BYTES_MAX = 32 << 20  # a million tensors
@@ -47,7 +50,7 @@ class FileRow(Protocol):
 class Contents:
     """A revision's files, as far as they tell something. `weights` and `ggufs` are in the order of their paths."""
 
-    root: dict[str, FileRow]
+    root: dict[str, FileRow]  # only files whose names tell something
     formats: frozenset[str]
     data_formats: frozenset[str]
     weights: tuple[FileRow, ...]
@@ -85,39 +88,86 @@ class Weights:
     parameters: int | None = None
 
 
-def survey(files: Iterable[FileRow]) -> Contents:
-    """One pass over a revision's files; the memory it takes does not grow with their number."""
-    root: dict[str, FileRow] = {}
-    formats: set[str] = set()
-    data_formats: set[str] = set()
-    weights: list[FileRow] = []
-    ggufs: list[FileRow] = []
-    regular_bytes = 0
-    for seen, file in enumerate(files):
-        if seen >= FILES_SEEN_MAX:
-            break
+class Tally:
+    """What a revision's files come to, so that it can be brought up to the next one by what changed between the two.
+
+    The memory it takes does not grow with the number of files: of the telling ones each sort has a bound. Where one
+    was reached, what was left out is forgotten, and `is_whole` says that only a new survey can tell.
+    """
+
+    def __init__(self) -> None:
+        self.is_whole = True
+        self._seen = 0
+        self._root: dict[str, FileRow] = {}
+        self._formats: Counter[str] = Counter()
+        self._data_formats: Counter[str] = Counter()
+        self._weights: dict[str, FileRow] = {}
+        self._ggufs: dict[str, FileRow] = {}
+        self._regular_bytes = 0
+
+    @property
+    def weight(self) -> int:
+        """Rows kept."""
+        return 1 + len(self._root) + len(self._weights) + len(self._ggufs)
+
+    def add(self, file: FileRow) -> None:
+        self._seen += 1
+        self.is_whole &= self._seen <= FILES_SEEN_MAX
         if file.kind != "file":
-            continue
+            return
+        self._count(file, 1)
+        for kept, rows_max in self._kept_in(file):
+            # Names that are no UTF-8 may be shown alike; which of them a later change means could not be told.
+            self.is_whole &= file.path not in kept and len(kept) < rows_max
+            if len(kept) < rows_max:
+                kept[file.path] = file
+
+    def remove(self, file: FileRow) -> None:
+        """One that was added before."""
+        self._seen -= 1
+        if file.kind != "file":
+            return
+        self._count(file, -1)
+        for kept, _ in self._kept_in(file):
+            kept.pop(file.path, None)
+
+    def contents(self) -> Contents:
+        return Contents(
+            dict(self._root),
+            frozenset(+self._formats),
+            frozenset(+self._data_formats),
+            tuple(sorted(self._weights.values(), key=_path)),
+            tuple(sorted(self._ggufs.values(), key=_path)),
+            self._regular_bytes,
+        )
+
+    def _count(self, file: FileRow, times: int) -> None:
         folder, _, name = file.path.rpartition("/")
         if file.sha256 is None:
-            regular_bytes += file.size
-        if not folder and len(root) < ROOT_FILES_MAX:
-            root[name] = file
-        formats.update(_formats(file.path, name))
+            self._regular_bytes += times * file.size
+        for found in set(_formats(file.path, name)):
+            self._formats[found] += times
         if folder or name not in _NO_DATA:
-            data_formats.update(_data_formats(name))
-        if name.endswith(".safetensors") and len(weights) < WEIGHTS_MAX:
-            weights.append(file)
-        elif name.endswith(".gguf") and len(ggufs) < WEIGHTS_MAX:
-            ggufs.append(file)
-    return Contents(
-        root,
-        frozenset(formats),
-        frozenset(data_formats),
-        tuple(sorted(weights, key=_path)),
-        tuple(sorted(ggufs, key=_path)),
-        regular_bytes,
-    )
+            for found in _data_formats(name):
+                self._data_formats[found] += times
+
+    def _kept_in(self, file: FileRow) -> Iterator[tuple[dict[str, FileRow], int]]:
+        """Where the file belongs, and how many may be there."""
+        if file.path in _TELLING or (file.path.endswith(_SHARD_INDEX) and "/" not in file.path):
+            yield self._root, ROOT_FILES_MAX
+        if file.path.endswith(".safetensors"):
+            yield self._weights, WEIGHTS_MAX
+        elif file.path.endswith(".gguf"):
+            yield self._ggufs, WEIGHTS_MAX
+
+
+def survey(files: Iterable[FileRow]) -> Tally:
+    """One pass over a revision's files."""
+    tally, left = Tally(), iter(files)
+    for file in itertools.islice(left, FILES_SEEN_MAX):
+        tally.add(file)
+    tally.is_whole &= next(left, None) is None
+    return tally
 
 
 def _path(file: FileRow) -> str:
@@ -188,6 +238,7 @@ _LIBRARY_BY_FILE = (
     ("config_setfit.json", "setfit"),
     ("hyperparams.yaml", "speechbrain"),
 )
+_TELLING = frozenset((README, CONFIG, "meta.json", "config.cfg", *(name for name, _ in _LIBRARY_BY_FILE)))
 _LIBRARY_BY_FORMAT = ("gguf", "nemo", "keras", "skops", "onnx", "tflite", "coreml")
 _TRANSFORMERS_FORMATS = frozenset(("safetensors", "pytorch", "tf", "jax"))
 
@@ -271,7 +322,8 @@ Open = Callable[[str], Read]
 """A path of the revision -> random access to its bytes."""
 
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.(?:safetensors|gguf)\Z")
-_INDEX = "model.safetensors.index.json"
+_SHARD_INDEX = ".safetensors.index.json"
+_INDEX = f"model{_SHARD_INDEX}"
 
 
 def weights(contents: Contents, open_: Open, before: Weights | None) -> Weights:
@@ -304,7 +356,7 @@ def _json(value: Any) -> str:
 def _main_safetensors(contents: Contents, open_: Open) -> list[FileRow]:
     """The files that together are the model: what the shard index names, or the one file, or one complete series."""
     root = {file.path: file for file in contents.weights if "/" not in file.path}
-    indexes = sorted(name for name in contents.root if name.endswith(".safetensors.index.json"))
+    indexes = sorted(name for name in contents.root if name.endswith(_SHARD_INDEX))
     if indexes:
         chosen = contents.root[_INDEX if _INDEX in indexes else indexes[0]]
         named = _shards_of(chosen, open_)

@@ -3,7 +3,7 @@
 `follow` turns what happened into jobs and remembers how far it has come, in one transaction; `index` reads a repo's
 main branch and writes its rows in another. Both may be repeated at will: the same truth gives the same rows.
 
-Refuses to know how a repo is stored: the composition root hands in a `Reader` that answers five questions.
+Refuses to know how a repo is stored: the composition root hands in a `Reader` that answers six questions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.sql import func
 
 from headwater.catalog import cards, contents, counts, search
-from headwater.catalog.contents import Contents, FileRow, Weights
+from headwater.catalog.contents import Contents, FileRow, Tally, Weights
 from headwater.catalog.tables import (
     MARK,
     POSTING_SHIFT,
@@ -33,9 +33,10 @@ from headwater.catalog.tables import (
 from headwater.ground import events, jobs, names
 from headwater.ground.clock import Clock
 from headwater.ground.db import Database
-from headwater.ground.errors import HeadwaterError, RepoMissing
+from headwater.ground.errors import Corrupt, EntryMissing, HeadwaterError, RepoMissing
 from headwater.ground.events import Event
 from headwater.ground.names import CommitId, RepoId
+from headwater.repos.lru import Lru
 from headwater.repos.tables import hold, repo
 from headwater.store.tables import blob
 from headwater.tensors import Read
@@ -43,12 +44,12 @@ from headwater.tensors import Read
 FOLLOWER = "catalog"
 JOB = "catalog.index"
 MAIN = "refs/heads/main"
-README = "README.md"
 CARD_BYTES_MAX = 4 << 20  # of README.md: its front matter, and the links in its text
 TAGS_MAX = 1_100  # what a card may have, and what files add
 USED_MAX = 200  # models, and data sets, of one space
 NAME_CHARS_MAX = 2 * names.NAME_LENGTH_MAX + 1
 LOCKS = 64
+TALLIES_WEIGHT_MAX = 16_384  # rows kept of what repos' files come to, about 450 bytes each: as many repos, usually
 REBUILD_BATCH = 1_000
 
 _WHOLE = frozenset(("repo.created", "repo.moved", "repo.changed", "repo.deleted", "repo.undeleted"))
@@ -87,6 +88,9 @@ class Reader(Protocol):
 
     def files(self, repo_id: int, commit: CommitId) -> Iterable[FileRow]:
         """All entries of the revision, folders included or not, one at a time."""
+
+    def changes(self, repo_id: int, old: CommitId, new: CommitId) -> Iterable[tuple[FileRow | None, FileRow | None]]:
+        """What `files` would tell otherwise of the two revisions: before and after; None: not there."""
 
     def text(self, repo_id: int, commit: CommitId, path: str, bytes_max: int) -> bytes | None:
         """The first `bytes_max` bytes of a file; None: there is no such file."""
@@ -142,6 +146,7 @@ class Index:
         # One reading of a repo at a time: an older one must not be written after a newer one.
         self._locks = tuple(threading.Lock() for _ in range(LOCKS))
         self._following = threading.Lock()
+        self._tallies: Lru[int, tuple[CommitId, Tally]] = Lru(TALLIES_WEIGHT_MAX)
 
     # Following events
 
@@ -207,6 +212,7 @@ class Index:
 
         Lists are short while it runs. What happens meanwhile is followed as usual afterwards.
         """
+        self._tallies = Lru(TALLIES_WEIGHT_MAX)
         with self._following, self._db.write_soft() as connection:
             last = events.last_id(connection)
             for table in (catalog, standing, posting, tag, catalog_search):
@@ -230,13 +236,13 @@ class Index:
 
     def _find(self, row: RepoRow, before: Weights | None) -> _Finding:
         commit = self._read.head(row.id)
-        files = contents.survey(self._read.files(row.id, commit) if commit is not None else ())
+        files = self._tally(row.id, commit).contents()
 
         def text(path: str, bytes_max: int) -> bytes | None:
             wanted = commit is not None and path in files.root
             return self._read.text(row.id, commit, path, bytes_max) if commit is not None and wanted else None
 
-        card = cards.read(text(README, CARD_BYTES_MAX) or b"")
+        card = cards.read(text(contents.README, CARD_BYTES_MAX) or b"")
         declared = cards.tags(card.front, row.rid.type, card.body)
         if row.rid.type != "model" or commit is None:
             return _Finding(
@@ -260,6 +266,34 @@ class Index:
             weights=contents.weights(files, lambda path: self._read.open(row.id, commit, path), before),
             regular_bytes=files.regular_bytes,
         )
+
+    def _tally(self, repo_id: int, commit: CommitId | None) -> Tally:
+        """What the files of the revision come to: read wholly once, then only what differs. Under the repo's lock."""
+        if commit is None:
+            return contents.survey(())
+        known = self._tallies.get(repo_id)
+        self._tallies.drop(repo_id)  # while it is being changed: an error must not leave half of a change behind
+        tally = self._advanced(repo_id, known, commit) if known is not None else None
+        if tally is None:
+            tally = contents.survey(self._read.files(repo_id, commit))
+        if tally.is_whole:
+            self._tallies.put(repo_id, (commit, tally), tally.weight)
+        return tally
+
+    def _advanced(self, repo_id: int, known: tuple[CommitId, Tally], commit: CommitId) -> Tally | None:
+        """The tally brought up to `commit`; None: it can't be, so that all has to be read."""
+        at, tally = known
+        try:
+            for before, after in self._read.changes(repo_id, at, commit) if at != commit else ():
+                if before is not None:
+                    tally.remove(before)
+                if after is not None:
+                    tally.add(after)
+                if not tally.is_whole:  # and may never end: folders in folders name more files than there are
+                    return None
+        except (Corrupt, EntryMissing):  # the older revision may be damaged, and is not needed
+            return None
+        return tally
 
 
 def _weights(connection: Connection, repo_id: int) -> Weights | None:

@@ -1,4 +1,4 @@
-"""The truth as the index reads it: five questions, answered by `repos` and `store`, asked for nobody in particular."""
+"""The truth as the index reads it: six questions, answered by `repos` and `store`, asked for nobody in particular."""
 
 from __future__ import annotations
 
@@ -40,6 +40,9 @@ class Truth:
             after = page.next
             if after is None:
                 return
+
+    def changes(self, repo_id: int, old: CommitId, new: CommitId) -> Iterator[tuple[Entry | None, Entry | None]]:
+        return self._repos.tree.changes(repo_id, old, new)
 
     def text(self, repo_id: int, commit: CommitId, path: str, bytes_max: int) -> bytes | None:
         try:

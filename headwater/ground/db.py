@@ -43,6 +43,8 @@ def batches(values: Iterable[_T]) -> Iterator[list[_T]]:
 
 
 class Database:
+    _writes = 0  # that this process has ended, to whatever file
+
     def __init__(self, path: Path, busy_wait_s: float = 10.0) -> None:
         self.path = path
         self._busy_wait_s = busy_wait_s
@@ -53,7 +55,6 @@ class Database:
         self._soft = _engine(path, "NORMAL", busy_wait_s, "BEGIN IMMEDIATE")
         self._watcher: sqlite3.Connection | None = None
         self._watching = threading.Lock()
-        self._writes = 0  # that this process has ended
         self._seen = (0, 0, 0.0)  # version, after how many writes, until when it is believed
 
     def version(self) -> int:
@@ -98,7 +99,7 @@ class Database:
         try:
             yield
         finally:
-            self._writes += 1
+            Database._writes += 1  # a lost count does no harm: whoever counts has committed before
             self._turn.release()
 
     def copy_to(self, target: Path) -> None:

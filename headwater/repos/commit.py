@@ -137,6 +137,8 @@ class Commits:
         made = CommitId(spooled.pack.add("commit", objects.encode_commit(commit)).hex())
         checkpoint("commit.written")
         self._git.land(repo.id, spooled.pack)
+        for oid, items in editor.written.items():
+            self._git.remember_tree(repo.id, oid, items)
         return made
 
     def _move(self, actor: Actor, repo: Repo, move: RefMove, base: CommitId, spooled: _Spooled) -> CommitResult:

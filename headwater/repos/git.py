@@ -39,7 +39,7 @@ OPEN_FILES_MAX = 256  # pack files that libgit2 keeps open in the whole process;
 MAPPED_BYTES_MAX = 512 << 20  # of packs mapped at a time: mapped pages count as ours in every memory report
 WINDOW_BYTES = 16 << 20
 OBJECT_CACHE_BYTES = 16 << 20  # libgit2's own; 256 MiB otherwise
-TREE_ITEMS_MAX = 131_072  # parsed tree entries kept, about 270 bytes each: ten folders of 10,000 stay warm
+TREES_WEIGHT_MAX = 262_144  # about 100 bytes each: a folder of 100,000 files before and after a commit stays warm
 COMMITS_MAX = 16_384  # parsed commits kept
 REF_TABLES_MAX = 2_048  # repos whose refs are kept
 REFS_MAX = 20_000  # of one repo: all of them are held in memory and listed in one answer
@@ -59,18 +59,16 @@ _CONFIG = b"""[core]
 """
 # One thread and little memory: this is background work beside a serving hub.
 _SMALL = ("-c", "pack.threads=1", "-c", "pack.windowMemory=64m", "-c", "pack.deltaCacheSize=16m")
-_OBJECT_TYPES: dict[ObjectType, Kind] = {
-    ObjectType.COMMIT: "commit",
-    ObjectType.TREE: "tree",
-    ObjectType.BLOB: "blob",
-    ObjectType.TAG: "tag",
+_OBJECT_TYPES: dict[int, Kind] = {
+    int(ObjectType.COMMIT): "commit",
+    int(ObjectType.TREE): "tree",
+    int(ObjectType.BLOB): "blob",
+    int(ObjectType.TAG): "tag",
 }
 _HEX40 = re.compile(r"[0-9a-f]{40}\Z")
 
-Item = tuple[bytes, bytes]
-"""Mode and 20-byte object name."""
-Items = Mapping[bytes, Item]
-"""A parsed tree: name -> item, in git's order."""
+Item = objects.Item
+Items = objects.TreeObject
 T = TypeVar("T")
 
 
@@ -95,7 +93,7 @@ class Git:
         self._ref_tables: Lru[int, dict[str, str]] = Lru(REF_TABLES_MAX)
         self._ref_changes = 0
         self._ref_lock = threading.Lock()
-        self._trees: Lru[tuple[int, str], Items] = Lru(TREE_ITEMS_MAX)
+        self._trees: Lru[tuple[int, str], Items] = Lru(TREES_WEIGHT_MAX)
         self._commits: Lru[tuple[int, str], CommitObject] = Lru(COMMITS_MAX)
         _configure_libgit2()
         with disk_errors():
@@ -190,14 +188,14 @@ class Git:
     def kind_and_size(self, repo_id: int, oid: str) -> tuple[Kind, int] | None:
         """None: this repo has no such object. Reads no contents."""
         found = self._ask(repo_id, lambda repository: repository.odb.read_header(oid))
-        return (_OBJECT_TYPES[ObjectType(found[0])], found[1]) if found else None
+        return (_OBJECT_TYPES[found[0]], found[1]) if found else None
 
     def object(self, repo_id: int, oid: str) -> tuple[Kind, bytes]:
         """An object that must be there, since something points at it. Its bytes were hashed while reading."""
         found = self._ask(repo_id, lambda repository: repository.odb.read(oid))
         if found is None:
             raise Corrupt(f"Git object {oid} of repo {repo_id} is missing; run `headwater verify`.")
-        return _OBJECT_TYPES[ObjectType(found[0])], found[1]
+        return _OBJECT_TYPES[found[0]], found[1]
 
     def blob(self, repo_id: int, oid: str) -> bytes:
         return self._of_kind(repo_id, oid, "blob")
@@ -206,11 +204,13 @@ class Git:
         known = self._trees.get((repo_id, oid))
         if known is not None:
             return known
-        modes: dict[bytes, bytes] = {}  # one object for each mode instead of one for each entry
-        parsed = objects.parse_tree(self._of_kind(repo_id, oid, "tree")) if oid != objects.EMPTY_TREE else []
-        items = {name: (modes.setdefault(mode, mode), target) for mode, name, target in parsed}
-        self._trees.put((repo_id, oid), items, weight=1 + len(items))
+        items = Items(self._of_kind(repo_id, oid, "tree")) if oid != objects.EMPTY_TREE else Items()
+        self.remember_tree(repo_id, oid, items)
         return items
+
+    def remember_tree(self, repo_id: int, oid: str, items: Items) -> None:
+        """A tree of the repo, read or just landed, so that the next question does not read it (again)."""
+        self._trees.put((repo_id, oid), items, items.weight)
 
     def commit(self, repo_id: int, commit_id: str) -> CommitObject:
         """A commit that must be there."""

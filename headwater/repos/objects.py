@@ -8,14 +8,17 @@ One commit is one pack, however many files it has, so that a commit costs a cons
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import errno
 import hashlib
+import itertools
+import operator
 import os
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,15 +50,139 @@ def object_name(kind: Kind, data: bytes) -> bytes:
 
 # Trees
 
-_TREE_ITEM = re.compile(rb"([0-7]{5,6}) ([^\0/]+)\0(.{20})", re.DOTALL)
+Item = tuple[bytes, bytes]
+"""Mode and 20-byte object name."""
+
+_TREE_ITEM = re.compile(rb"([0-7]{5,6}) ([^\0/]++)\0(.{20})", re.DOTALL)
+_RAW_ITEM = re.compile(rb"[0-7]{5,6} [^\0/]++\0.{20}", re.DOTALL)  # the same, in one piece
+_SIXTH = operator.itemgetter(5)  # of an item's bytes: the space behind a mode of five digits, or a digit
+_SPACE = ord(" ")
+_NAME_BEHIND_SIX = operator.itemgetter(slice(7, -21))
+_FOLDER_BEGINS = FOLDER + b" "
+SPLICED_MAX = 256  # items put into their places one by one, 60 us each in 100,000; reading and sorting take 25 ms
 
 
 def parse_tree(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
     """(mode, name, 20-byte object name) in git's order. Corrupt if it is not a tree, byte for byte."""
     items = _TREE_ITEM.findall(data)
     if sum(len(mode) + len(name) for mode, name, _ in items) + 22 * len(items) != len(data):
-        raise Corrupt("A git tree object is malformed; run `headwater verify`.")
+        raise _malformed_tree()
     return items
+
+
+class TreeObject(Mapping[bytes, Item]):
+    """A tree, name -> item, in the order in which it lies in the repository. Never changed: `spliced` makes another.
+
+    Items are kept as the bytes that they are in the object: 100,000 of them are read in half the time that tuples
+    take, the garbage collector has nothing to look at, and versions of a folder share what they have in common. Where
+    there are no folders in it and git's order is kept, as in any large folder, that is all: names are found by
+    bisection. Else they have a dict.
+    """
+
+    __slots__ = ("_by_name", "_raw")
+
+    def __init__(self, data: bytes = b"") -> None:
+        """Corrupt if `data` is not a tree, byte for byte. Of items with one name the last one counts."""
+        self._raw: list[bytes] = _RAW_ITEM.findall(data)
+        self._by_name: dict[bytes, bytes] | None = None
+        if sum(map(len, self._raw)) != len(data):
+            raise _malformed_tree()
+        if not _is_plain(self._raw):
+            self._by_name = self._named()
+            self._raw = list(self._by_name.values())
+
+    def __getitem__(self, name: bytes) -> Item:
+        return _item(self._find(name))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(_NAME_BEHIND_SIX if self._by_name is None else _name, self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    @property
+    def weight(self) -> int:
+        """What it takes of memory, in items of about 100 bytes; the dict is as large again as what is in it."""
+        return 1 + len(self._raw) * (1 if self._by_name is None else 2)
+
+    def behind(self, name: bytes | None) -> Iterator[tuple[bytes, Item]]:
+        """Names and items that come after `name`, which must be there; None: all."""
+        start = 0 if name is None else self._raw.index(self._find(name)) + 1
+        return ((_name(raw), _item(raw)) for raw in itertools.islice(self._raw, start, None))
+
+    def differing(self, other: TreeObject) -> list[bytes]:
+        """The names whose items are not the same in both, sorted."""
+        return sorted(set(map(_name, set(self._raw).symmetric_difference(other._raw))))
+
+    def encoded(self) -> bytes:
+        """The object's bytes."""
+        return b"".join(self._raw)
+
+    def spliced(self, changes: Mapping[bytes, Item | None]) -> TreeObject:
+        """With these items in place of those of the same names (None: without), all of it in git's order."""
+        made = TreeObject()
+        stays_plain = self._by_name is None and all(item is None or len(item[0]) == 6 for item in changes.values())
+        if stays_plain and len(changes) <= SPLICED_MAX:
+            made._raw = list(self._raw)
+            for name, item in changes.items():
+                at, is_there = self._place(made._raw, name)
+                made._raw[at : at + is_there] = [] if item is None else [_whole(name, item)]
+            return made
+        by_name = self._named()
+        for name, item in changes.items():
+            if item is None:
+                by_name.pop(name, None)
+            else:
+                by_name[name] = _whole(name, item)
+        made._raw = sorted(by_name.values(), key=_raw_key)
+        if not _is_plain(made._raw):
+            made._by_name = by_name
+        return made
+
+    def _find(self, name: bytes) -> bytes:
+        if self._by_name is not None:
+            return self._by_name[name]
+        at, is_there = self._place(self._raw, name)
+        if not is_there:
+            raise KeyError(name)
+        return self._raw[at]
+
+    def _named(self) -> dict[bytes, bytes]:
+        return dict(zip(map(_name, self._raw), self._raw, strict=True))
+
+    @staticmethod
+    def _place(raw: list[bytes], name: bytes) -> tuple[int, bool]:
+        """Where the name is in a plain list or would have to be, and whether it is there."""
+        at = bisect.bisect_left(raw, name, key=_NAME_BEHIND_SIX)
+        return at, at < len(raw) and _NAME_BEHIND_SIX(raw[at]) == name
+
+
+def _malformed_tree() -> Corrupt:
+    return Corrupt("A git tree object is malformed; run `headwater verify`.")
+
+
+def _is_plain(raw: list[bytes]) -> bool:
+    """No modes of five digits, hence no folders, and every name once, in ascending order."""
+    if _SPACE in map(_SIXTH, raw):
+        return False
+    return all(itertools.starmap(operator.lt, itertools.pairwise(map(_NAME_BEHIND_SIX, raw))))
+
+
+def _name(raw: bytes) -> bytes:
+    return raw[6:-21] if raw[5] == _SPACE else raw[7:-21]
+
+
+def _item(raw: bytes) -> Item:
+    return raw[:5] if raw[5] == _SPACE else raw[:6], raw[-20:]
+
+
+def _whole(name: bytes, item: Item) -> bytes:
+    return b"%s %s\0%s" % (item[0], name, item[1])
+
+
+def _raw_key(raw: bytes) -> bytes:
+    """`tree_key` of an item in one piece."""
+    return _name(raw) + b"/" if raw.startswith(_FOLDER_BEGINS) else _name(raw)
 
 
 def tree_key(mode: bytes, name: bytes) -> bytes:

@@ -31,6 +31,7 @@ CANDIDATES_MAX = 5_000  # of one preupload question; clients ask for 256
 LAST_COMMITS_WALK_MAX = 5_000  # commits looked at for one page's last commits
 LAST_COMMITS_ITEMS_MAX = 1_000_000  # tree entries looked at for them
 ATTRIBUTE_FILES_MAX = 64  # .gitattributes and .gitignore files kept in parsed form
+POINTER_BYTES_MIN = 120  # the shortest pointer has 125: what is smaller need not be read to know that it is none
 SAMPLE_BYTES_MAX = 512  # what clients send of a file, so that it can be told text or not
 
 _KINDS: dict[bytes, EntryKind] = {
@@ -116,6 +117,23 @@ class Tree:
         found = list(itertools.islice(walk, wanted + 1))
         entries = [self._entry(repo.id, item) for item in found[:wanted]]
         return Page(entries, entries[-1].path if len(found) > wanted else None)
+
+    def changes(self, repo_id: int, old: CommitId, new: CommitId) -> Iterator[tuple[Entry | None, Entry | None]]:
+        """What is not the same in two revisions, folders and what is in them: before and after; None: not there.
+
+        Costs what differs and the folders that it is in; equal folders are not looked into.
+        """
+        left = [("", self._git.commit(repo_id, old).tree, self._git.commit(repo_id, new).tree)]
+        while left:
+            above, *pair = left.pop()
+            before, after = (self._git.tree(repo_id, tree) for tree in pair)
+            for name in before.differing(after):
+                path = above + _text(name)
+                was, now = (Found(path, *items[name]) if name in items else None for items in (before, after))
+                yield self._shown(repo_id, was), self._shown(repo_id, now)
+                oids = [found.oid.hex() if found and found.mode == objects.FOLDER else "" for found in (was, now)]
+                if any(oids):
+                    left.append((f"{path}/", oids[0] or objects.EMPTY_TREE, oids[1] or objects.EMPTY_TREE))
 
     def pointers(self, repo_id: int, commit: CommitId) -> Iterator[Entry]:
         """Every LFS or Xet file of a revision; lazily, reads the whole tree."""
@@ -290,7 +308,7 @@ class Tree:
         items = self._git.tree(repo_id, tree)
         if len(behind) > 1:
             raise _bad_cursor()
-        for name, (mode, oid) in _behind(items, behind[0]) if behind else iter(items.items()):
+        for name, (mode, oid) in _behind(items, behind[0] if behind else None):
             yield Found(prefix + _text(name), mode, oid)
 
     def _walk(self, repo_id: int, tree: str, prefix: str, behind: Sequence[str]) -> Iterator[Found]:
@@ -305,7 +323,7 @@ class Tree:
             mode, oid = items[_name(part)]
             prefix, inside = f"{prefix}{part}/", oid.hex() if mode == objects.FOLDER else None
         if inside is not None:
-            stack.append((prefix, iter(self._git.tree(repo_id, inside).items())))
+            stack.append((prefix, self._git.tree(repo_id, inside).behind(None)))
         while stack:
             above, left = stack[-1]
             item = next(left, None)
@@ -316,7 +334,10 @@ class Tree:
             found = Found(above + _text(name), mode, oid)
             yield found
             if mode == objects.FOLDER:
-                stack.append((f"{found.path}/", iter(self._git.tree(repo_id, oid.hex()).items())))
+                stack.append((f"{found.path}/", self._git.tree(repo_id, oid.hex()).behind(None)))
+
+    def _shown(self, repo_id: int, found: Found | None) -> Entry | None:
+        return None if found is None else self._entry(repo_id, found)
 
     def _entry(self, repo_id: int, found: Found) -> Entry:
         kind = _KINDS.get(found.mode, "file")
@@ -333,9 +354,9 @@ class Tree:
         if known is not None:
             return known
         name = oid.hex()
-        header = self._git.kind_and_size(repo_id, name)
-        if header is not None and header[1] > POINTER_BYTES_MAX:
-            facts: tuple[int, Pointer | None] = (header[1], None)
+        kind, size = self._git.kind_and_size(repo_id, name) or ("", 0)
+        if size > POINTER_BYTES_MAX or (kind == "blob" and size < POINTER_BYTES_MIN):
+            facts: tuple[int, Pointer | None] = (size, None)
         else:
             data = self._git.blob(repo_id, name)
             facts = (len(data), pointers.parse(data))
@@ -361,14 +382,11 @@ def _parts_below(prefix: str, after: str | None) -> list[str]:
     return after[len(prefix) :].split("/")
 
 
-def _behind(items: Items, name: str) -> Iterator[tuple[bytes, Item]]:
-    """The items that come after `name`."""
-    if _name(name) not in items:
+def _behind(items: Items, name: str | None) -> Iterator[tuple[bytes, Item]]:
+    """The items that come after `name`; None: all."""
+    if name is not None and _name(name) not in items:
         raise _bad_cursor()
-    left = iter(items.items())
-    while next(left)[0] != _name(name):
-        pass
-    return left
+    return items.behind(None if name is None else _name(name))
 
 
 def _bad_cursor() -> Invalid:

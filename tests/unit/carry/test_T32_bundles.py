@@ -457,7 +457,7 @@ def test_T32_the_verifier_is_one_file_of_the_standard_library_and_short() -> Non
     text = VERIFIER.read_text()
     imports = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))
     assert imports <= {"argparse", "hashlib", "json", "os", "re", "stat", "sys", "pathlib"}
-    assert len(text.splitlines()) <= 150
+    assert len(text.splitlines()) <= 200
 
 
 def test_T32_leaving_needs_nothing_but_python(source: Hub, bundle: Bundle, folder: Path) -> None:

@@ -88,6 +88,8 @@ class Hub:
     db: Database
     clock: FixedClock
     files_of: dict[int, dict[str, File]] = field(default_factory=dict)
+    revisions: dict[str, dict[str, File]] = field(default_factory=dict)
+    surveyed: list[int] = field(default_factory=list)
     heads: dict[int, str] = field(default_factory=dict)
     namespaces: dict[str, int] = field(default_factory=dict)
     reads: list[str] = field(default_factory=list)
@@ -135,6 +137,7 @@ class Hub:
         self.files_of[repo_id] = kept
         listed = json.dumps([self.heads.get(repo_id), *((path, file.oid) for path, file in kept.items())])
         self.heads[repo_id] = hashlib.sha1(listed.encode()).hexdigest()
+        self.revisions[self.heads[repo_id]] = kept
         self.change(repo_id, "ref.moved", ref="refs/heads/main", updated_ms=self.clock.now_ms())
         return self.heads[repo_id]
 
@@ -173,7 +176,16 @@ class Hub:
         return None if head is None else CommitId(head)
 
     def files(self, repo_id: int, commit: CommitId) -> Iterable[File]:
+        self.surveyed.append(repo_id)
         return iter(self.files_of[repo_id].values())
+
+    def changes(self, repo_id: int, old: CommitId, new: CommitId) -> Iterable[tuple[File | None, File | None]]:
+        before, after = self.revisions[old], self.revisions[new]
+        if self.broken & (before.keys() | after.keys()):
+            raise Corrupt(f"{old} is damaged")
+        for path in before.keys() | after.keys():
+            if before.get(path) != after.get(path):
+                yield before.get(path), after.get(path)
 
     def text(self, repo_id: int, commit: CommitId, path: str, bytes_max: int) -> bytes | None:
         self.reads.append(path)
@@ -192,7 +204,8 @@ class AsReader:
     """`Hub` under the names that `Reader` asks by; `repo` makes one there and finds one here."""
 
     def __init__(self, hub: Hub) -> None:
-        self.repo, self.head, self.files, self.text, self.open = hub.row, hub.head, hub.files, hub.text, hub.open
+        self.repo, self.head, self.files, self.changes = hub.row, hub.head, hub.files, hub.changes
+        self.text, self.open = hub.text, hub.open
 
 
 @pytest.fixture

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headwater.catalog import contents
 from headwater.catalog.contents import Config, Weights
@@ -13,7 +17,7 @@ from .conftest import File, a_gguf, a_safetensors
 
 
 def seen(*paths: str, **data: bytes) -> contents.Contents:
-    return contents.survey(File(path, b"", None) for path in paths)
+    return contents.survey(File(path, b"", None) for path in paths).contents()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +83,7 @@ def test_any_other_config_json_is_an_empty_one(raw) -> None:
 
 def weighed(files: dict[str, bytes], before: Weights | None = None) -> Weights:
     listed = contents.survey(File(path, data, "0" * 64) for path, data in files.items())
-    return contents.weights(listed, lambda path: lambda start, stop: files[path][start:stop], before)
+    return contents.weights(listed.contents(), lambda path: lambda start, stop: files[path][start:stop], before)
 
 
 def total(weights: Weights) -> int | None:
@@ -126,8 +130,55 @@ def test_the_survey_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(contents, "ROOT_FILES_MAX", 10)
     monkeypatch.setattr(contents, "WEIGHTS_MAX", 5)
     monkeypatch.setattr(contents, "FILES_SEEN_MAX", 1000)
-    endless = (File(f"f{number}.safetensors", b"x") for number in iter(int, 1))
-    found = contents.survey(endless)
-    assert (len(found.root), len(found.weights), found.regular_bytes) == (1, 5, 1000)
+    endless = (File(f"f{number}.safetensors{end}", b"x") for number in itertools.count() for end in ("", ".index.json"))
+    tally = contents.survey(endless)
+    found = tally.contents()
+    assert (len(found.root), len(found.weights), found.regular_bytes) == (10, 5, 1000)
+    assert not tally.is_whole
     folder = File("models.gguf", b"", None, "directory")
-    assert contents.survey([folder]).formats == set()
+    assert contents.survey([folder]).contents().formats == set()
+
+
+def test_a_revision_of_more_files_than_are_seen_has_no_whole_tally(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "FILES_SEEN_MAX", 2)
+    files = [File(f"{number}", b"x") for number in range(3)]
+    assert contents.survey(files[:2]).is_whole
+    assert not contents.survey(files).is_whole
+    grown = contents.survey(files[:2])
+    grown.add(files[2])
+    assert not grown.is_whole
+
+
+def test_files_whose_names_are_shown_alike_have_no_whole_tally() -> None:
+    assert not contents.survey([File("\ufffd.gguf", b"a"), File("\ufffd.gguf", b"b")]).is_whole
+
+
+def test_a_readme_is_seen_behind_any_number_of_files() -> None:
+    assert "README.md" in seen(*(f"{number:05}.txt" for number in range(21_000)), "README.md").root
+
+
+PATHS = ("README.md", "config.json", "a.safetensors", "b/a.safetensors", "m.gguf", "x.csv", "b/x.csv.gz", "p.onnx",
+         "a.safetensors.index.json", "b/README.md", "plain")  # fmt: skip
+REVISIONS = st.dictionaries(
+    st.sampled_from(PATHS),
+    st.builds(
+        lambda data, lfs, kind: (data, "0" * 64 if lfs else None, kind),
+        st.binary(max_size=3), st.booleans(), st.sampled_from(["file", "file", "file", "symlink", "directory"]),
+    ),
+)  # fmt: skip
+
+
+@given(st.lists(REVISIONS, min_size=1, max_size=5))
+def test_a_tally_brought_up_to_a_revision_is_the_one_read_from_it(revisions: list[dict[str, Any]]) -> None:
+    tally, before = contents.survey(()), {}
+    for revision in revisions:
+        after = {path: File(path, *facts) for path, facts in revision.items()}
+        for path in before.keys() | after.keys():
+            if before.get(path) != after.get(path):
+                if path in before:
+                    tally.remove(before[path])
+                if path in after:
+                    tally.add(after[path])
+        before = after
+        fresh = contents.survey(after.values())
+        assert (tally.contents(), tally.weight, tally.is_whole) == (fresh.contents(), fresh.weight, True)

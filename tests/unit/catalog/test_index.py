@@ -369,3 +369,25 @@ def test_events_of_other_rooms_are_stepped_over(hub, index, db) -> None:
     with db.read() as connection:
         assert connection.execute(select(jobs.job).where(jobs.job.c.kind == JOB)).first() is None
         assert connection.execute(select(repo.c.id)).first() is None
+
+
+def test_after_the_first_reading_only_what_differs_is_read(known: Any, hub: Any, db: Any) -> None:
+    model = hub.repo("ada/m", {"README.md": CARD, "config.json": LLAMA, "model.onnx": b"x", "big.txt": "12345"})
+    known.catch_up()
+    hub.commit(model, {"README.md": CARD, "model.gguf": a_gguf(), "big.txt": "1"})
+    known.catch_up()
+    assert hub.surveyed == [model]
+    found = everything(db)
+    known.index.rebuild()
+    assert hub.surveyed == [model, model]
+    assert everything(db) == found
+
+
+def test_a_damaged_older_revision_does_not_keep_the_newer_from_being_read(known: Any, hub: Any) -> None:
+    model = hub.repo("ada/m", {"bad.onnx": b"x"})
+    known.catch_up()
+    hub.broken.add("bad.onnx")
+    hub.commit(model, {"good.tflite": b"x"})
+    known.catch_up()
+    assert hub.surveyed == [model, model]
+    assert json.loads(one(known, model).tags) == ["tflite"]

@@ -310,7 +310,7 @@ def test_a_newer_headwaters_schema_is_refused_politely_and_not_touched(migrated:
 def test_the_version_changes_with_every_commit_of_anybody_and_with_nothing_else(
     migrated: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db_module, "VERSION_BELIEVED_S", 0.0)  # what others commit is seen at once
+    monkeypatch.setattr(db_module, "VERSION_BELIEVED_S", 0.0)  # what other processes commit is seen at once
     other = Database(migrated.path)
     before = migrated.version()
     with other.read() as connection:
@@ -326,21 +326,27 @@ def test_the_version_changes_with_every_commit_of_anybody_and_with_nothing_else(
         connection.execute(insert(event).values(kind="y", data="{}", at_ms=1))
         raise ZeroDivisionError
     assert migrated.version() == before
+    with contextlib.closing(sqlite3.connect(migrated.path)) as process, process:
+        process.execute("INSERT INTO event (kind, data, at_ms) VALUES ('z', '{}', 1)")
+    assert migrated.version() != before
     other.close()
 
 
-def test_the_version_is_believed_for_a_moment_and_never_after_a_write_of_ones_own(
+def test_a_version_is_believed_for_a_moment_and_never_after_a_write_of_this_process(
     migrated: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(db_module, "VERSION_BELIEVED_S", 3600.0)
     other = Database(migrated.path)
     before = migrated.version()
-    with other.write() as connection:
-        connection.execute(insert(event).values(kind="x", data="{}", at_ms=1))
+    with contextlib.closing(sqlite3.connect(migrated.path)) as process, process:
+        process.execute("INSERT INTO event (kind, data, at_ms) VALUES ('z', '{}', 1)")
     assert migrated.version() == before
-    with migrated.write_soft() as connection:
-        connection.execute(insert(event).values(kind="y", data="{}", at_ms=1))
-    assert migrated.version() != before
+    for write in (migrated.write_soft, other.write_soft):
+        with write() as connection:
+            connection.execute(insert(event).values(kind="y", data="{}", at_ms=1))
+        after = migrated.version()
+        assert after != before
+        before = after
     other.close()
 
 

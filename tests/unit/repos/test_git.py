@@ -8,8 +8,11 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headwater.ground.errors import Corrupt, RepoMissing, Unavailable
 from headwater.ground.names import FilePath
@@ -17,6 +20,7 @@ from headwater.repos import git as git_module
 from headwater.repos import objects
 from headwater.repos.git import Git, child_environment
 from headwater.repos.lru import Lru
+from headwater.repos.objects import TreeObject
 
 AT_MS = 1_767_225_600_000
 
@@ -127,6 +131,67 @@ def test_trees_are_in_git_s_order_and_strictly_read() -> None:
     for broken in (data[:-1], data + b"x", b"100644 a\0short", b"junk" + data):
         with pytest.raises(Corrupt):
             objects.parse_tree(broken)
+
+
+NAMES = st.one_of(
+    st.sampled_from(
+        [b"", b".", b"..", b".git", b"a", b"A", b"a.b", b"a-b", b"a b", b" a", b"  ", b"a/b", b"\xff", b"1 2"]
+    ),
+    st.binary(max_size=4),
+)
+MODES = st.sampled_from([b"100644", b"100755", b"40000", b"040000", b"120000", b"160000", b"12345", b"4000", b"100648"])
+OIDS = st.one_of(
+    st.binary(min_size=20, max_size=20), st.sampled_from([bytes(20), b"100644 a\0100644 a\0zz"]), st.binary(max_size=21)
+)
+HOSTILE_TREES = st.one_of(
+    st.lists(st.builds(lambda *item: b"%s %s\0%s" % item, MODES, NAMES, OIDS), max_size=6).map(b"".join), st.binary()
+)
+
+
+def sound_items(*modes: bytes) -> st.SearchStrategy[dict[bytes, tuple[bytes, bytes]]]:
+    names = NAMES.filter(lambda name: name and not set(name) & {0, ord("/")})
+    return st.dictionaries(names, st.tuples(st.sampled_from(modes), st.binary(min_size=20, max_size=20)))
+
+
+SOUND_ITEMS = sound_items(b"100644", b"100755") | sound_items(b"100644", b"40000", b"040000", b"12345")
+
+
+@given(HOSTILE_TREES)
+def test_a_tree_in_one_piece_is_read_as_strictly_as_item_by_item(data: bytes) -> None:
+    try:
+        items = objects.parse_tree(data)
+    except Corrupt:
+        with pytest.raises(Corrupt):
+            TreeObject(data)
+        return
+    found = TreeObject(data)
+    expected = {name: (mode, oid) for mode, name, oid in items}  # of items with one name the last one counts
+    assert list(found.items()) == list(found.behind(None)) == list(expected.items())
+    assert len(found) == len(expected)
+    for i, name in enumerate(expected):
+        assert list(found.behind(name)) == list(expected.items())[i + 1 :]
+    if len(items) == len(expected):
+        assert found.encoded() == data
+
+
+@pytest.mark.parametrize("few", [0, 256])
+@given(before=SOUND_ITEMS, changes=SOUND_ITEMS, gone=st.sets(st.integers(0, 5)), shuffled=st.randoms())
+def test_a_spliced_tree_is_the_one_that_is_encoded_anew(few: int, before, changes, gone, shuffled) -> None:
+    raw = [b"%s %s\0%s" % (mode, name, oid) for name, (mode, oid) in before.items()]
+    shuffled.shuffle(raw)  # none of our making: git would not have it so
+    dropped = {name: None for i, name in enumerate(before) if i in gone}
+    after = {name: item for name, item in {**before, **dropped, **changes}.items() if item is not None}
+    with mock.patch.object(objects, "SPLICED_MAX", few):
+        for data in (b"".join(raw), objects.encode_tree((mode, name, oid) for name, (mode, oid) in before.items())):
+            tree = TreeObject(data)
+            made = tree.spliced({**dropped, **changes})
+            assert made.encoded() == objects.encode_tree((mode, name, oid) for name, (mode, oid) in after.items())
+            assert made == after
+            assert len(made) == len(after)
+            assert made.spliced({}).encoded() == made.encoded()
+            assert tree.encoded() == data  # as it was
+            differing = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+            assert tree.differing(made) == sorted(differing)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from headwater.repos.values import (
     Candidate,
     CommitResult,
     DeleteFile,
+    DeleteFolder,
     Entry,
     Repo,
     UploadMode,
@@ -142,6 +143,23 @@ def test_a_page_looks_into_no_folder_before_its_own(tree: Tree, git: Git, model:
     page = tree.listing(model, at, "", recursive=True, after="f8/x.txt", limit=2)
     assert paths(page.entries) == ["f9", "f9/x.txt"]
     assert len(asked) <= 4  # root, f8, f9
+
+
+def test_what_changed_between_two_revisions_is_told_with_all_that_is_below(
+    tree: Tree, model: Repo, commit: Commits
+) -> None:
+    def seen(at: CommitId) -> dict[str, Entry]:
+        return {entry.path: entry for entry in tree.listing(model, at, "", recursive=True).entries}
+
+    old = commit(FILES).commit
+    deleted = [DeleteFolder(FilePath("b/d")), DeleteFile(FilePath("z"))]
+    new = commit([*deleted, *(AddInline(FilePath(path), b"new") for path in ("a.txt", "b/d", "z/y/x"))]).commit
+    for first, second in ((old, new), (new, old), (old, old)):
+        before, after = seen(first), seen(second)
+        told = {(was or now).path: (was, now) for was, now in tree.changes(model.id, first, second) if was or now}  # type: ignore[union-attr]
+        paths = before.keys() | after.keys()
+        differs = {path for path in paths if before.get(path) != after.get(path)}
+        assert told == {path: (before.get(path), after.get(path)) for path in differs}
 
 
 def test_paths_are_told_once_each_and_missing_ones_left_out(tree: Tree, model: Repo, commit: Commits) -> None:
