@@ -13,21 +13,18 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from headwater.cli.shared import bar, data_option, json_option, rooms_of
 from headwater.ground import names
 from headwater.ground.errors import Invalid, Unavailable
 from headwater.ground.names import REPO_TYPES, RepoId
-from headwater.ground.settings import Settings, from_environment
 
 if TYPE_CHECKING:
     from headwater.carry.export import Rooms as Carrying
     from headwater.carry.landing import Landed
     from headwater.front.rooms import Rooms
 
-_data_option = click.option("--data", type=click.Path(file_okay=False), help="The hub's data folder.")
-_json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 _SIZE = re.compile(r"(\d{1,18})\s*([KMGT]?)(i?)B?\Z", re.IGNORECASE)
 _POWERS = ("", "K", "M", "G", "T")
 PART_SIZE = "4GB"  # the largest round size that a FAT32 stick takes
@@ -41,31 +38,10 @@ def size_bytes(text: str) -> int:
     return int(found[1]) * int((1024 if found[3] else 1000) ** _POWERS.index(found[2].upper()))
 
 
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Bytes on stderr: `show(done, total)`."""
+def _bar(what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+    """Of bytes."""
     columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def _settings(data: str | None) -> Settings:
-    settings = from_environment(data=data)
-    if not (Path(settings.data) / "headwater.sqlite").exists():
-        raise Invalid(f"{Path(settings.data).resolve()} is no data folder of a hub; name one with --data")
-    return settings
-
-
-@contextmanager
-def _rooms(data: str | None) -> Iterator[Rooms]:
-    from headwater import app as root
-
-    rooms = root.open_rooms(_settings(data))
-    try:
-        yield rooms
-    finally:
-        rooms.db.close()
+    return bar(what, *columns)
 
 
 def _carrying(rooms: Rooms) -> Carrying:
@@ -106,8 +82,8 @@ def _wanted(rooms: Rooms, repos: Sequence[str], kind: str, *, every: bool) -> li
 @click.option("--revision", metavar="REV", help="Only the files of this branch, tag or commit, without history.")
 @click.option("--pulls", is_flag=True, help="The refs of pull requests too.")
 @click.option("--part-size", default=PART_SIZE, show_default=True, help="What a file of the bundle may have at most.")
-@_data_option
-@_json_option
+@data_option
+@json_option
 def export(
     repos: tuple[str, ...],
     folder: Path,
@@ -127,7 +103,7 @@ def export(
     """
     from headwater.carry import export as exporting
 
-    with _rooms(data) as rooms, _bar("exporting") as show:
+    with rooms_of(data) as rooms, _bar("exporting") as show:
         wanted = exporting.Wanted(_wanted(rooms, repos, kind, every=every), revision, pulls)
         report = exporting.export(_carrying(rooms), wanted, folder, size_bytes(part_size), show)
     if as_json:
@@ -146,8 +122,8 @@ def export(
 @click.option("--expect", metavar="SHA256", help="What `headwater export` said of the manifest.")
 @click.option("--force", is_flag=True, help="Have what the bundle says, also where commits made here are lost.")
 @click.option("--again", is_flag=True, help="Also a bundle that is older than what was imported.")
-@_data_option
-@_json_option
+@data_option
+@json_option
 def import_(
     folder: Path,
     *,
@@ -167,7 +143,7 @@ def import_(
     from headwater.carry import importing
 
     wish = importing.Wish(into, name, expect, force, again)
-    with _rooms(data) as rooms, ExitStack() as stack:
+    with rooms_of(data) as rooms, ExitStack() as stack:
         owning = _owning(rooms, stack)
         steps = importing.Steps(_lazily(stack, "checking"), _lazily(stack, "storing"))
         landed = importing.receive(_carrying(rooms), rooms.accounts, folder, wish, owning=owning, steps=steps)

@@ -5,62 +5,39 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import Progress
 
 from headwater import __version__
+from headwater.cli.shared import bar, data_option, json_option, rooms_of, settings_of
 from headwater.ground.clock import SystemClock, iso
 from headwater.ground.errors import Corrupt, Invalid
-from headwater.ground.settings import Settings, from_environment
+from headwater.ground.settings import from_environment
 
-_data_option = click.option("--data", type=click.Path(file_okay=False), help="The hub's data folder.")
-_json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 READ_STEP = 1 << 20
 NOTES = ".cache/huggingface/download"  # in a folder made with --local-dir: what the client downloaded, and when
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr: `show(done, total)`."""
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-
-        def show(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
-        yield show
-
-
-def _settings(data: str | None) -> Settings:
-    settings = from_environment(data=data)
-    if not (Path(settings.data) / "headwater.sqlite").exists():
-        raise Invalid(f"{Path(settings.data).resolve()} is no data folder of a hub; name one with --data")
-    return settings
-
-
 @click.command()
-@_data_option
+@data_option
 @click.option("--read-data", "read_percent", type=click.FloatRange(0, 100), default=0.0, show_default=True,
               help="Percent of the stored bytes to read and hash.")  # fmt: skip
-@_json_option
+@json_option
 def verify(data: str | None, read_percent: float, as_json: bool) -> None:
     """Check everything against its hash, also while the hub serves. Exit status 22 if anything is wrong."""
     from headwater import app as root
     from headwater.upkeep import verify as checking
 
-    rooms = root.open_rooms(_settings(data))
+    rooms = root.open_rooms(settings_of(data))
     total = checking.count(rooms.db, rooms.store)
     problems: list[Any] = []
     done = 0
-    with _bar("verifying") as show:
+    with bar("verifying") as show:
 
         def step(count: int) -> None:
             nonlocal done
@@ -83,14 +60,14 @@ def verify(data: str | None, read_percent: float, as_json: bool) -> None:
 
 @click.command()
 @click.argument("target", type=click.Path(file_okay=False, path_type=Path))
-@_data_option
-@_json_option
+@data_option
+@json_option
 def backup(target: Path, data: str | None, as_json: bool) -> None:
     """Copy the whole hub into the folder TARGET, also while it serves. Run again, it copies only what is new."""
     from headwater.upkeep import backup as keeping
 
-    settings = _settings(data)
-    with _bar("backing up") as show:
+    settings = settings_of(data)
+    with bar("backing up") as show:
         report = keeping.backup(Path(settings.data), target, __version__, iso(SystemClock().now_ms()), show)
     if as_json:
         click.echo(msgspec.json.encode(report))
@@ -103,38 +80,34 @@ def backup(target: Path, data: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("source", type=click.Path(file_okay=False, exists=True, path_type=Path))
-@_data_option
+@data_option
 def restore(source: Path, data: str | None) -> None:
     """Make a data folder out of the backup SOURCE. The folder must be empty or not exist."""
     from headwater.upkeep import backup as keeping
 
     folder = Path(from_environment(data=data).data)
-    with _bar("restoring") as show:
+    with bar("restoring") as show:
         manifest = keeping.restore(source, folder, show)
     click.echo(f"{folder} is the hub as of {manifest.made} (event {manifest.event_id}); now run: headwater verify")
 
 
 @click.command()
-@_data_option
+@data_option
 def rebuild(data: str | None) -> None:
     """Throw away everything derived (search, tags, sizes) and make it again from the truth."""
-    from headwater import app as root
-
-    rooms = root.open_rooms(_settings(data))
-    with _bar("rebuilding") as show:
+    with rooms_of(data) as rooms, bar("rebuilding") as show:
         count = rooms.index.rebuild(show)
-    rooms.db.close()
     click.echo(f"{count} repos read again")
 
 
 @click.command()
-@_data_option
-@_json_option
+@data_option
+@json_option
 def collect(data: str | None, as_json: bool) -> None:
     """Collect abandoned uploads and bytes that no repo holds; a running hub does so by itself every hour."""
     from headwater import app as root
 
-    settings = _settings(data)
+    settings = settings_of(data)
     with root.owning(Path(settings.data)):
         rooms = root.open_rooms(settings)
         root.prepare(rooms)
@@ -148,7 +121,7 @@ def collect(data: str | None, as_json: bool) -> None:
 
 @click.command("verify-download")
 @click.argument("folder", type=click.Path(file_okay=False, exists=True, path_type=Path))
-@_json_option
+@json_option
 def verify_download(folder: Path, as_json: bool) -> None:
     """Check a downloaded snapshot or a client's cache (FOLDER) file by file against the names of its blobs.
 

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
+from headwater.cli.shared import rooms_of
 from headwater.ground.clock import SystemClock
 from headwater.ground.errors import Invalid
 from headwater.ground.settings import from_environment
@@ -125,20 +126,12 @@ def import_(
 @json_option
 def snapshot(data: str | None, name: str, private: bool, as_json: bool) -> None:
     """Make a snapshot of this hub itself: its public models, their counts and every day's downloads and pulls."""
-    from headwater import app as root
     from headwater.observatory.imports.door import snapshot_own
     from headwater.observatory.imports.job import Options
 
-    settings = from_environment(data=data)
-    if not (Path(settings.data) / "headwater.sqlite").exists():
-        raise Invalid(f"{Path(settings.data).resolve()} is no data folder of a hub; name one with --data")
-    rooms = root.open_rooms(settings)
-    try:
-        with watching() as progress:
-            whose: Whose = "all" if private else "public"
-            made = snapshot_own(open_world(data), rooms.db, SystemClock().now_ms(), Options(name=name), progress, whose)
-    finally:
-        rooms.db.close()
+    with rooms_of(data) as rooms, watching() as progress:
+        whose: Whose = "all" if private else "public"
+        made = snapshot_own(open_world(data), rooms.db, SystemClock().now_ms(), Options(name=name), progress, whose)
     _show_reports([made], as_json)
 
 

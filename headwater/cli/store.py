@@ -8,8 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +16,14 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from headwater.accounts import OPERATOR
+from headwater.cli.shared import bar, data_option, json_option, rooms_of, settings_of
 from headwater.ground import names
 from headwater.ground.errors import Corrupt, EntryMissing, HeadwaterError, Invalid, Unavailable
 from headwater.ground.names import REPO_TYPES, Sha256
-from headwater.ground.settings import Settings, from_environment
 
 if TYPE_CHECKING:
     from headwater.front.rooms import Rooms
@@ -35,8 +33,6 @@ IDLE_S = 60.0  # the sealing process waits so long for more work: starting it co
 LOOK_S = 1.0
 KIB = 1024
 
-data_option = click.option("--data", type=click.Path(file_okay=False), help="The hub's data folder.")
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 type_option = click.option("--type", "kind", type=click.Choice(REPO_TYPES), default="model", show_default=True)
 
 
@@ -56,31 +52,6 @@ def size_text(size_bytes: float) -> str:
             return f"{size_bytes:.4g} {unit}"
         size_bytes /= KIB
     return f"{size_bytes:.4g} TiB"
-
-
-def _settings(data: str | None) -> Settings:
-    settings = from_environment(data=data)
-    if not (Path(settings.data) / "headwater.sqlite").exists():
-        raise Invalid(f"{Path(settings.data).resolve()} is no data folder of a hub; name one with --data")
-    return settings
-
-
-@contextmanager
-def _rooms(data: str | None) -> Iterator[Rooms]:
-    from headwater import app as root
-
-    rooms = root.open_rooms(_settings(data))
-    try:
-        yield rooms
-    finally:
-        rooms.db.close()
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _files(rooms: Rooms, kind: str, name: str | None) -> list[File]:
@@ -147,7 +118,7 @@ def _store_all(data: str | None, kind: str, repo: str | None, as_json: bool, *, 
     from headwater.lineage.job import relative_of
 
     failed = 0
-    with _rooms(data) as rooms, _bar("looking") as show:
+    with rooms_of(data) as rooms, bar("looking") as show:
         sealing = root.sealing_of(rooms, lambda: True, show)
         work = sealing.work
         files = _files(rooms, kind, repo)
@@ -193,7 +164,7 @@ def stats(data: str | None, as_json: bool) -> None:
     from headwater.store import report
     from headwater.store.sealing import is_paused
 
-    with _rooms(data) as rooms:
+    with rooms_of(data) as rooms:
         found = report.stats(rooms.store)
         paused = is_paused(rooms.store.objects.root)
     if as_json:
@@ -243,7 +214,7 @@ def explain(repo: str, file: str | None, kind: str, data: str | None, as_json: b
     """What the files of REPO cost, or FILE tensor by tensor: how each is stored, on what, and why."""
     from headwater.store import report
 
-    with _rooms(data) as rooms:
+    with rooms_of(data) as rooms:
         files = [one for one in _files(rooms, kind, repo) if file is None or one.name == file]
         if file is not None and not files:
             raise EntryMissing(file, text=f"{repo} holds no large file {file!r}; small ones lie in git")
@@ -285,7 +256,7 @@ def leave(repo: str, kind: str, data: str | None, as_json: bool) -> None:
     """What deleting REPO would free, and what would stay, for whom. Nothing is deleted."""
     from headwater.upkeep import leaving
 
-    with _rooms(data) as rooms:
+    with rooms_of(data) as rooms:
         found = rooms.repos.registry.open(OPERATOR, names.repo_id(names.repo_type(kind), repo), "read")
         with rooms.db.read() as connection:
             left = leaving.leaving(connection, OPERATOR, found.id, rooms.clock.now_ms())
@@ -306,7 +277,7 @@ def verify(data: str | None, read_percent: float, as_json: bool) -> None:
 
     problems: list[Any] = []
     done = 0
-    with _rooms(data) as rooms, _bar("verifying") as show:
+    with rooms_of(data) as rooms, bar("verifying") as show:
         total = check.count(rooms.store)
 
         def step(count: int) -> None:
@@ -334,13 +305,13 @@ def sweep(data: str | None, as_json: bool) -> None:
     from headwater import app as root
     from headwater.store import sweep as sweeping
 
-    settings = _settings(data)
+    settings = settings_of(data)
     try:
-        with root.owning(Path(settings.data)), _rooms(data) as rooms:
+        with root.owning(Path(settings.data)), rooms_of(data) as rooms:
             root.prepare(rooms)
             found: Any = root.upkeep_of(rooms).collect()
     except Unavailable:
-        with _rooms(data) as rooms:
+        with rooms_of(data) as rooms:
             tensors = sweeping.tensors(rooms.store)
             packs = sweeping.packs(rooms.store)
             found = sweeping.Swept(tensors=tensors.tensors, packs=packs.packs, freed_bytes=packs.freed_bytes)
@@ -363,8 +334,8 @@ def purge(sha256: tuple[str, ...], data: str | None, as_json: bool) -> None:
     from headwater.store import purge as purging
     from headwater.store.rebase import Rebaser
 
-    settings = _settings(data)
-    with root.owning(Path(settings.data)), _rooms(data) as rooms, _bar("storing anew") as show:
+    settings = settings_of(data)
+    with root.owning(Path(settings.data)), rooms_of(data) as rooms, bar("storing anew") as show:
         root.prepare(rooms)
         files = [names.sha256(one) for one in sha256]
         for rid in rooms.repos.registry.purge_holders(files):
@@ -379,7 +350,7 @@ def pause(data: str | None) -> None:
     """Seal nothing until `resume`, whatever the setting says. What is sealed stays, and is served."""
     from headwater.store import sealing
 
-    sealing.pause(Path(_settings(data).data) / "store")
+    sealing.pause(Path(settings_of(data).data) / "store")
     click.echo("Sealing is paused; a file under way is given up within a minute or so.", err=True)
 
 
@@ -389,7 +360,7 @@ def resume(data: str | None) -> None:
     """Undo `pause`."""
     from headwater.store import sealing
 
-    sealing.resume(Path(_settings(data).data) / "store")
+    sealing.resume(Path(settings_of(data).data) / "store")
 
 
 @store_commands.command("work", hidden=True)
@@ -401,7 +372,7 @@ def work(data: str | None) -> None:
     from headwater.ground.jobs import Runner
     from headwater.store import sealing
 
-    settings = _settings(data)
+    settings = settings_of(data)
     log.configure(settings.log_level, settings.log_json)
     sealing.be_the_child()
     stopped = False
@@ -412,7 +383,7 @@ def work(data: str | None) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the whole group; the parent says when
-    with _rooms(data) as rooms:
+    with rooms_of(data) as rooms:
         store = rooms.store.objects.root
 
         def going() -> bool:
