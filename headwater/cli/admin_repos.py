@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import select
 
 from headwater.accounts import OPERATOR
+from headwater.cli.shared import json_option
 from headwater.ground import names
 from headwater.ground.clock import iso
 from headwater.ground.errors import RepoMissing
@@ -64,7 +65,7 @@ def create(name: str, kind: str, data: str | None, visibility: str | None) -> No
 
 @repo.command("list")
 @_data_option
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+@json_option
 def listing(data: str | None, as_json: bool) -> None:
     """All repos, private ones too."""
     with _rooms(data) as rooms, rooms.db.read() as connection:
@@ -133,7 +134,7 @@ def delete(name: str, kind: str, data: str | None, now: bool) -> None:
 
 @repo.command("deleted")
 @_data_option
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+@json_option
 def deleted(data: str | None, as_json: bool) -> None:
     """Deleted repos that can be brought back, and until when; the newest first."""
     with _rooms(data) as rooms:

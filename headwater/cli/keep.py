@@ -30,14 +30,12 @@ _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 @json_option
 def verify(data: str | None, read_percent: float, as_json: bool) -> None:
     """Check everything against its hash, also while the hub serves. Exit status 22 if anything is wrong."""
-    from headwater import app as root
     from headwater.upkeep import verify as checking
 
-    rooms = root.open_rooms(settings_of(data))
-    total = checking.count(rooms.db, rooms.store)
     problems: list[Any] = []
     done = 0
-    with bar("verifying") as show:
+    with rooms_of(data) as rooms, bar("verifying") as show:
+        total = checking.count(rooms.db, rooms.store)
 
         def step(count: int) -> None:
             nonlocal done
@@ -49,7 +47,6 @@ def verify(data: str | None, read_percent: float, as_json: bool) -> None:
             if not as_json:
                 touched = f"  (in {', '.join(problem.repos)})" if problem.repos else ""
                 click.echo(f"{problem.what} {problem.name}: {problem.text}{touched}")
-    rooms.db.close()
     if as_json:
         click.echo(msgspec.json.encode({"checked": done, "read_percent": read_percent, "problems": problems}))
     else:

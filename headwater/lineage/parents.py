@@ -19,7 +19,7 @@ from sqlalchemy.sql import func
 from headwater.catalog import cards
 from headwater.catalog.tables import catalog
 from headwater.ground import names
-from headwater.ground.db import Database
+from headwater.ground.db import Database, batches
 from headwater.ground.errors import Corrupt, Invalid
 from headwater.ground.log import log
 from headwater.ground.names import Sha256
@@ -274,8 +274,7 @@ class Parents:
         found: list[Near] = []
         others = [one for one in self._sketches.near(asked.probed, asked.stop) if one.id != asked.known.id]
         with self._db.read() as connection:
-            for at in range(0, len(others), readers.BATCH):
-                batch = others[at : at + readers.BATCH]
+            for batch in batches(others):
                 may = readers.allowed(connection, asked.holders, [one.sha256 for one in batch])
                 found += [one for one in batch if one.sha256 in may]
                 if len(found) >= GLANCED_MAX:

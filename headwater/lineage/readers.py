@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
+from headwater.ground.db import batches
 from headwater.ground.names import Sha256
 from headwater.repos.tables import hold, repo
 
@@ -96,8 +97,8 @@ def _is_open(row: Any) -> bool:
 def _readers(connection: Connection, names: Sequence[Sha256]) -> dict[Sha256, tuple[bool, set[int | None]]]:
     """Of each file: whether an open repo holds it, and in which namespaces it is held."""
     found: dict[Sha256, tuple[bool, set[int | None]]] = {}
-    for at in range(0, len(names), BATCH):
-        for row in connection.execute(_OF_MANY, {"of_shas": names[at : at + BATCH]}):
+    for batch in batches(names):
+        for row in connection.execute(_OF_MANY, {"of_shas": batch}):
             some_open, namespaces = found.get(row.sha256, (False, set()))
             namespaces.add(row.namespace_id)
             found[row.sha256] = (some_open or _is_open(row), namespaces)

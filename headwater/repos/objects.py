@@ -18,7 +18,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -100,6 +100,12 @@ class TreeObject(Mapping[bytes, Item]):
     def __len__(self) -> int:
         return len(self._raw)
 
+    def items(self) -> ItemsView[bytes, Item]:
+        return _ItemsInOrder(self)
+
+    def values(self) -> ValuesView[Item]:
+        return _ValuesInOrder(self)
+
     @property
     def weight(self) -> int:
         """What it takes of memory, in items of about 100 bytes; the dict is as large again as what is in it."""
@@ -155,6 +161,28 @@ class TreeObject(Mapping[bytes, Item]):
         """Where the name is in a plain list or would have to be, and whether it is there."""
         at = bisect.bisect_left(raw, name, key=_NAME_BEHIND_SIX)
         return at, at < len(raw) and _NAME_BEHIND_SIX(raw[at]) == name
+
+
+class _ItemsInOrder(ItemsView[bytes, Item]):
+    """Read front to back, where a mapping's own view looks every name up again."""
+
+    def __init__(self, tree: TreeObject) -> None:
+        super().__init__(tree)
+        self._tree = tree
+
+    def __iter__(self) -> Iterator[tuple[bytes, Item]]:
+        return self._tree.behind(None)
+
+
+class _ValuesInOrder(ValuesView[Item]):
+    """The same."""
+
+    def __init__(self, tree: TreeObject) -> None:
+        super().__init__(tree)
+        self._tree = tree
+
+    def __iter__(self) -> Iterator[Item]:
+        return (item for _name, item in self._tree.behind(None))
 
 
 def _malformed_tree() -> Corrupt:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from headwater import codec
 from headwater.codec import Form, Limits, Parent
+from headwater.ground.db import batches
 from headwater.ground.errors import Conflict
 from headwater.store import tables
 from headwater.store.blobs import Store
@@ -24,7 +25,6 @@ from headwater.store.writing import Writing
 CACHE_BYTES = 12 << 20  # blocks of parents, and of what these stand on: of a stream each is read once or twice
 LOOK_BYTES_MAX = 128 << 10  # of one read: it looks at a parent, in a place that others will look at too
 LOOKS_BYTES_MAX = 4 << 20  # of one parent's; all that is looked at is about 1 MiB
-BATCH = 500  # keys in one statement: far below SQLite's limit of variables
 PARENTS_MAX = 4  # that the codec is offered for one tensor
 
 Why = tuple[bytes, str]
@@ -194,11 +194,10 @@ class _Known:
 
 def _rows_of(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, _Known]:
     """id and state of those of these tensors that have a row."""
-    names = list(keys)
     found: dict[bytes, _Known] = {}
-    for at in range(0, len(names), BATCH):
+    for batch in batches(keys):
         asked = select(tables.tensor.c.key, tables.tensor.c.id, tables.tensor.c.state).where(
-            tables.tensor.c.key.in_(names[at : at + BATCH])
+            tables.tensor.c.key.in_(batch)
         )
         for row in connection.execute(asked):
             found[row.key] = _Known(row.id, row.state)

@@ -167,6 +167,7 @@ def test_a_tree_in_one_piece_is_read_as_strictly_as_item_by_item(data: bytes) ->
     found = TreeObject(data)
     expected = {name: (mode, oid) for mode, name, oid in items}  # of items with one name the last one counts
     assert list(found.items()) == list(found.behind(None)) == list(expected.items())
+    assert list(found.values()) == [found[name] for name in found]
     assert len(found) == len(expected)
     for i, name in enumerate(expected):
         assert list(found.behind(name)) == list(expected.items())[i + 1 :]
