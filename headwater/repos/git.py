@@ -42,6 +42,7 @@ OBJECT_CACHE_BYTES = 16 << 20  # libgit2's own; 256 MiB otherwise
 TREES_WEIGHT_MAX = 262_144  # about 100 bytes each: a folder of 100,000 files before and after a commit stays warm
 COMMITS_MAX = 16_384  # parsed commits kept
 REF_TABLES_MAX = 2_048  # repos whose refs are kept
+REF_READS_MAX = 100  # readings of one repo's refs that a deletion may spoil, each another one
 REFS_MAX = 20_000  # of one repo: all of them are held in memory and listed in one answer
 PACKS_MAX = 50  # of one repo: a look-up may ask each; from here on `maintenance` joins them
 CHILD_WAIT_S = 3600.0  # for git to join packs or check a repository: an hour of work is more than one may hold
@@ -354,10 +355,15 @@ class Git:
         what was written since.
         """
         with self._maintaining:
-            joined = _worth_joining(_packs(self.path(repo_id)))
-            if len(joined) > 1:
-                self._join_packs(repo_id, joined)
-                self.forget(repo_id)
+            try:
+                joined = _worth_joining(_packs(self.path(repo_id)))
+                if len(joined) > 1:
+                    self._join_packs(repo_id, joined)
+                    self.forget(repo_id)
+            except (Unavailable, OSError):
+                if self.path(repo_id).exists():
+                    raise
+                # Deleted while its packs were joined: they lie in the trash as they were.
 
     def _join_packs(self, repo_id: int, joined: list[Path]) -> None:
         folder = self.path(repo_id) / "objects/pack"
@@ -438,6 +444,8 @@ class Git:
                 broken = None
             except (pygit2.GitError, OSError) as error:
                 broken = error
+        if not self.path(repo_id).exists():
+            raise RepoMissing(str(repo_id))  # moved away since the handle was opened: nothing of it is lost or damaged
         if broken is None:
             return None
         raise _damaged(repo_id, broken) from broken
@@ -519,33 +527,44 @@ def _patch(diff: pygit2.Diff, i: int) -> bytes:
 
 
 def _read_refs(root: Path) -> dict[str, str]:
-    """Packed refs, then loose ones over them. An unreadable ref is `Corrupt`: a branch must not vanish silently."""
+    """Every ref of a repository. An unreadable one is `Corrupt`: a branch must not vanish silently.
+
+    Read anew if a ref was deleted under the reader. RepoMissing: the repository was moved away, before or meanwhile.
+    """
+    for _ in range(REF_READS_MAX):
+        try:
+            table = _refs_now(root)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            if not (root / "refs").is_dir():
+                raise RepoMissing(root.stem) from None
+            continue
+        broken = [name for name, target in table.items() if not _HEX40.match(target)]
+        if broken:
+            raise Corrupt(f"The ref {broken[0]} of repo {root.stem} is damaged; run `headwater verify`.")
+        return table
+    raise Corrupt(f"The refs of repo {root.stem} can't be read; run `headwater verify`.")
+
+
+def _refs_now(root: Path) -> dict[str, str]:
+    """Loose refs, then packed ones under them: `_delete_ref` goes the other way, so that none comes back to life."""
     table: dict[str, str] = {}
+    left = ["refs"]
+    while left:
+        folder = left.pop()
+        with os.scandir(root / folder) as found:
+            for item in found:
+                name = f"{folder}/{item.name}"
+                if item.is_dir(follow_symlinks=False):
+                    left.append(name)
+                elif not name.endswith(".lock"):
+                    text = Path(item.path).read_text("utf-8", "replace").strip()
+                    if not text.startswith("ref:"):
+                        table[name] = text
     packed = root / "packed-refs"
     if packed.exists():
         for line in packed.read_text("utf-8", "surrogateescape").splitlines():
             if line[:1] not in ("#", "^", ""):
-                table[line[41:]] = line[:40]
-    left = ["refs"]
-    while left:
-        folder = left.pop()
-        try:
-            found = list(os.scandir(root / folder))
-        except FileNotFoundError:
-            if folder == "refs":
-                raise RepoMissing(root.stem) from None
-            continue
-        for item in found:
-            name = f"{folder}/{item.name}"
-            if item.is_dir(follow_symlinks=False):
-                left.append(name)
-            elif not name.endswith(".lock"):
-                text = Path(item.path).read_text("utf-8", "replace").strip()
-                if not text.startswith("ref:"):
-                    table[name] = text
-    broken = [name for name, target in table.items() if not _HEX40.match(target)]
-    if broken:
-        raise Corrupt(f"The ref {broken[0]} of repo {root.stem} is damaged; run `headwater verify`.")
+                table.setdefault(line[41:], line[:40])
     return table
 
 

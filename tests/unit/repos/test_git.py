@@ -6,10 +6,13 @@ import os
 import random
 import subprocess
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
+import pygit2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +42,15 @@ def create(git: Git, repo_id: int = 1, **files: bytes) -> str:
 def one_blob(git: Git, repo_id: int, data: bytes) -> str:
     pack = git.pack()
     name = pack.add("blob", data).hex()
+    git.land(repo_id, pack)
+    return name
+
+
+def one_commit(git: Git, repo_id: int = 1) -> str:
+    """A commit of nothing, that no ref knows yet."""
+    pack = git.pack()
+    commit = objects.CommitObject(objects.EMPTY_TREE, (), "ada", "ada@example.org", AT_MS // 1000, "empty\n")
+    name = pack.add("commit", objects.encode_commit(commit)).hex()
     git.land(repo_id, pack)
     return name
 
@@ -243,6 +255,56 @@ def test_packed_refs_are_read_and_deleted(git: Git) -> None:
     assert Git(git._root).refs(1) == {"refs/heads/main": first}
 
 
+def meanwhile(monkeypatch: pytest.MonkeyPatch, at: str, change: Callable[[], object]) -> None:
+    """`change` happens once, right before a file named `at` is read."""
+    reading = Path.read_text
+    left = [change]
+
+    def read_text(path: Path, *args: Any, **kwargs: Any) -> str:
+        if path.name == at and left:
+            left.pop()()
+        return reading(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+
+
+@pytest.mark.parametrize("at", ["main", "packed-refs"])
+def test_a_repository_that_is_moved_away_under_a_reader_is_missing(
+    git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    commit = create(git, a=b"1")
+    git.move_ref(1, "refs/tags/t", commit)
+    real_git(git, 1, "pack-refs", "--all")
+    git.move_ref(1, "refs/heads/main", one_commit(git))
+    git.forget(1)
+    meanwhile(monkeypatch, at, lambda: git.retire(1, tmp_path / "trash/1"))
+    with pytest.raises(RepoMissing):
+        git.refs(1)
+
+
+def test_a_ref_that_is_deleted_under_a_reader_is_there_or_not_and_never_an_older_one(
+    git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = create(git, a=b"1")
+    git.move_ref(1, "refs/heads/old", first)
+    real_git(git, 1, "pack-refs", "--all")
+    second = one_commit(git)
+    for at, seen in (("old", None), ("packed-refs", second)):
+        git.move_ref(1, "refs/heads/old", second)
+        git.forget(1)
+        meanwhile(monkeypatch, at, lambda: git.move_ref(1, "refs/heads/old", None))
+        assert git.refs(1).get("refs/heads/old") == seen
+        assert git.refs(1) == {"refs/heads/main": first}
+
+
+def test_a_ref_that_can_never_be_read_is_corrupt(git: Git) -> None:
+    create(git, a=b"1")
+    (git.path(1) / "refs/heads/odd").symlink_to("nowhere")
+    git.forget(1)
+    with pytest.raises(Corrupt, match="can't be read"):
+        git.refs(1)
+
+
 def test_a_damaged_ref_is_corrupt_and_does_not_vanish(git: Git) -> None:
     create(git, a=b"1")
     (git.path(1) / "refs/heads/main").write_text("")
@@ -284,6 +346,19 @@ def test_a_repository_that_was_retired_is_missing_and_its_refs_do_not_come_back(
     assert (tmp_path / "trash/1/HEAD").exists()
 
 
+def test_what_is_not_found_since_the_repository_went_away_meanwhile_is_not_damaged(git: Git, tmp_path: Path) -> None:
+    commit = create(git, a=b"1")
+
+    def question(repository: pygit2.Repository) -> object:
+        if git.path(1).exists():
+            git.retire(1, tmp_path / "trash/1")
+        return repository.odb.read("ab" * 20)
+
+    assert git.commit(1, commit)
+    with pytest.raises(RepoMissing):
+        git._ask(1, question)
+
+
 def test_maintenance_joins_packs_and_drops_nothing_even_unreachable(git: Git) -> None:
     create(git, a=b"1")
     names = [one_blob(git, 1, b"contents %d" % i) for i in range(git_module.PACKS_MAX)]
@@ -295,6 +370,24 @@ def test_maintenance_joins_packs_and_drops_nothing_even_unreachable(git: Git) ->
     real_git(git, 1, "fsck", "--full")
     assert list(git.incoming.iterdir()) == []
     git.maintenance(1)  # nothing to do
+
+
+def test_maintenance_of_a_repository_that_goes_away_meanwhile_leaves_it_as_it_was(
+    git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(git, a=b"1")
+    names = [one_blob(git, 1, b"contents %d" % i) for i in range(git_module.PACKS_MAX)]
+    joining = git._join_packs
+
+    def join(repo_id: int, joined: list[Path]) -> None:
+        git.retire(repo_id, tmp_path / "trash/1")
+        joining(repo_id, joined)
+
+    monkeypatch.setattr(git, "_join_packs", join)
+    git.maintenance(1)
+    git.restore(1, tmp_path / "trash/1")
+    assert [git.blob(1, name) for name in names] == [b"contents %d" % i for i in range(git_module.PACKS_MAX)]
+    assert list(git.incoming.iterdir()) == []
 
 
 def test_maintenance_leaves_large_packs_alone(git: Git) -> None:
