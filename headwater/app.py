@@ -29,12 +29,12 @@ from headwater.front.pages.errors import error_page
 from headwater.front.rooms import Rooms
 from headwater.front.router import Router
 from headwater.front.routes import ROUTES
-from headwater.ground import events
 from headwater.ground.clock import Clock, SystemClock
 from headwater.ground.db import Database
 from headwater.ground.errors import Invalid, Unavailable
 from headwater.ground.jobs import Handler, Runner, is_any_due, take_over
 from headwater.ground.settings import Settings
+from headwater.lineage import following
 from headwater.repos import Repos
 from headwater.store import Store, Uploads, Xets
 from headwater.store.sealing import Supervisor, needs_codec
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from headwater.store.seal import Sealer
 
 DATABASE = "headwater.sqlite"
-SEALING = "lineage"  # the follower of events, and the first part of its jobs' kinds; tested against `lineage.job`
 SEAL_WAIT_S = 600.0  # for another process that seals, or empties packs
 
 
@@ -124,7 +123,9 @@ def open_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         LAND: Landing(db, clock, repos, store, places.data).work,
     }
     sealing = _supervisor(settings, places, db, clock) if settings.seal else None
-    feeds = [index.follow, store.follow, counts.flush_due, accounts.flush_used, *([sealing.look] if sealing else [])]
+    feeds = [index.follow, store.follow, counts.flush_due, accounts.flush_used]
+    if sealing is not None:
+        feeds += [partial(following.follow, db, clock), sealing.look]
     jobs = Runner(db, clock, handlers, feeds=feeds)
     return Rooms(
         settings,
@@ -165,10 +166,8 @@ def _supervisor(settings: Settings, places: Places, db: Database, clock: Clock) 
 
 
 def _is_there_to_seal(db: Database, clock: Clock) -> bool:
-    """Whether lineage has events to follow, or jobs that are due."""
     with db.read() as connection:
-        behind = events.reached(connection, SEALING) < events.last_id(connection)
-        return behind or is_any_due(connection, SEALING, clock.now_ms())
+        return is_any_due(connection, following.FOLLOWER, clock.now_ms())
 
 
 @dataclass(frozen=True, slots=True)

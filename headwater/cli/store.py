@@ -393,7 +393,7 @@ def work(data: str | None) -> None:
         runner = Runner(rooms.db, rooms.clock, made.work.handlers)
         last_s = rooms.clock.tick_s()
         while going() and rooms.clock.tick_s() - last_s < IDLE_S:
-            if made.work.follow() or runner.drain(jobs_max=1):
+            if runner.drain(jobs_max=1):
                 last_s = rooms.clock.tick_s()
             else:
                 time.sleep(LOOK_S)

@@ -1,4 +1,4 @@
-"""The work that follows what happens to repos: new files are looked at, offered parents, and handed to the sealer.
+"""The work that `following.py` asks for: new files are looked at, offered parents, and handed to the sealer.
 
 Four kinds of jobs. SURVEY (of a repo): each of its files that was not looked at yet is sketched, the largest first, so
 that what others were quantized from arrives before them; then each is to be sealed. SEAL (of a file): its parents are
@@ -9,22 +9,21 @@ Refuses to know how files are sealed.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, exists, or_, select
+from sqlalchemy import Row, and_, bindparam, exists, or_, select
 
-from headwater.ground import events, jobs
+from headwater.ground import jobs
 from headwater.ground.clock import Clock
 from headwater.ground.db import Database
 from headwater.ground.errors import Corrupt, EntryMissing
-from headwater.ground.events import Event
 from headwater.ground.jobs import Handler, Job
 from headwater.ground.log import log
 from headwater.ground.names import Sha256
 from headwater.lineage import readers
 from headwater.lineage.files import sketch_of
+from headwater.lineage.following import RESEAL, REVIEW, SEAL, SURVEY
 from headwater.lineage.parents import WORDS, Candidate, Parents
 from headwater.lineage.sketches import Sketches
 from headwater.lineage.tables import sketch
@@ -33,16 +32,10 @@ from headwater.store.kin import Relative
 from headwater.store.seal import Stopped
 from headwater.store.tables import blob
 
-FOLLOWER = "lineage"
-SURVEY, SEAL, REVIEW, RESEAL = "lineage.survey", "lineage.seal", "lineage.review", "lineage.reseal"
 PAGE = 500  # files of a repo at once
-SETTLE_MS = 5_000  # the catalog reads the card meanwhile, and shards of one upload come together
 PAUSED_MS = 60_000  # how long a file waits while sealing is paused
 PARENT_MS = 30_000  # how long a file waits for a parent that is to be sealed before it
 WAITS_MAX = 20  # for parents; then it is sealed without them
-
-_NEW_FILES = frozenset(("ref.moved", "repo.created", "repo.undeleted"))
-_OTHER_READERS = frozenset(("repo.changed", "repo.moved", "repo.deleted", "repo.undeleted"))
 
 Seal = Callable[[Sha256, str, Sequence[Relative]], object]
 """`seal(sha256, file name, relatives)`: the store's sealer, or what stores a sealed file anew."""
@@ -100,7 +93,6 @@ class Work:
     ) -> None:
         self._db, self._clock, self._read = db, clock, read
         self._seal, self._reseal, self._going = seal, reseal, going
-        self._following = threading.Lock()
         self.sketches = Sketches(db, clock)
         self.parents = Parents(db, self.sketches)
 
@@ -113,15 +105,6 @@ class Work:
             SEAL: self.seal,
             RESEAL: self.reseal,
         }
-
-    def follow(self) -> int:
-        """Enqueues what is to be done about the events since the last call; how many there were."""
-        with self._following:
-            return events.follow(self._db, FOLLOWER, self._take)
-
-    def _take(self, connection: Connection, batch: list[Event]) -> None:
-        for kind, repo_id in dict.fromkeys(_follows(batch)):
-            jobs.enqueue(connection, self._clock, kind, str(repo_id), {}, wait_ms=SETTLE_MS)
 
     # Looking at files
 
@@ -241,14 +224,6 @@ class Work:
             for row in page:
                 after = row.sha256
                 yield Sha256(after)
-
-
-def _follows(batch: Sequence[Event]) -> Iterator[tuple[str, int]]:
-    for event in batch:
-        if event.repo_id is not None and event.kind in _NEW_FILES:
-            yield SURVEY, event.repo_id
-        if event.repo_id is not None and event.kind in _OTHER_READERS:
-            yield REVIEW, event.repo_id
 
 
 def relative_of(found: Candidate) -> Relative:

@@ -45,7 +45,9 @@ _OFFSET_32_MAX = 1 << 31  # from here on an index keeps offsets in its 64-bit ta
 
 def object_name(kind: Kind, data: bytes) -> bytes:
     """Git's name of an object: SHA-1 over its kind, size and bytes; 20 raw bytes."""
-    return hashlib.sha1(b"%s %d\0" % (kind.encode(), len(data)) + data, usedforsecurity=False).digest()
+    digest = hashlib.sha1(b"%s %d\0" % (kind.encode(), len(data)), usedforsecurity=False)
+    digest.update(data)
+    return digest.digest()
 
 
 # Trees

@@ -11,7 +11,7 @@ from asgi_hub import Hub
 
 from headwater.app import sealing_of
 from headwater.ground.jobs import Runner
-from headwater.lineage.job import SETTLE_MS
+from headwater.lineage.following import SETTLE_MS, follow
 
 Model = dict[str, np.ndarray]
 WIDTH, WORDS = 128, 256
@@ -56,7 +56,7 @@ def seal(hub: Hub, work_seconds: float = SETTLE_MS / 1000) -> None:
     runner = Runner(hub.rooms.db, hub.rooms.clock, work.handlers)
     hub.settle()
     for _ in range(4):  # a parent that is not sealed yet lets its children wait
-        work.follow()
+        follow(hub.rooms.db, hub.rooms.clock)
         hub.rooms.clock.advance(work_seconds)  # type: ignore[attr-defined]
         runner.drain()
         work_seconds = 120.0

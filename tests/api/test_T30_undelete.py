@@ -14,7 +14,7 @@ from xet_files import with_xet, xet_file
 from headwater.app import sealing_of, upkeep_of
 from headwater.ground.clock import FixedClock
 from headwater.ground.jobs import Runner
-from headwater.lineage.job import SETTLE_MS, SURVEY
+from headwater.lineage.following import SETTLE_MS, SURVEY, follow
 from headwater.upkeep import verify
 
 DAY_S = 86_400
@@ -252,7 +252,7 @@ def test_a_file_whose_turn_to_be_sealed_came_while_its_repo_was_deleted_is_seale
     oid = hub.with_lfs(repo, "model.safetensors", safetensors(base(32)))
     hub.settle()
     work = sealing_of(hub.rooms, lambda: True, lambda _done, _total: None).work
-    work.follow()
+    follow(hub.rooms.db, hub.rooms.clock)
     clock_of(hub).advance(SETTLE_MS / 1000)
     Runner(hub.rooms.db, hub.rooms.clock, {SURVEY: work.survey}).drain()
     delete(hub, repo)

@@ -23,6 +23,7 @@ from headwater.ground.clock import FixedClock
 from headwater.ground.db import Database
 from headwater.ground.errors import Corrupt, Invalid, Unavailable
 from headwater.ground.jobs import enqueue, given_up
+from headwater.lineage.following import SETTLE_MS
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +152,21 @@ def test_a_commit_is_read_by_the_index_once_the_jobs_run(hub: Hub) -> None:
 
 def test_the_hub_follows_what_other_processes_find_damaged(hub: Hub) -> None:
     assert hub.rooms.store.follow in hub.rooms.jobs._feeds
+
+
+def test_only_files_that_the_store_keeps_start_the_process_that_seals(hub: Hub) -> None:
+    repo = hub.repo("ada/x")
+
+    def wanted() -> bool:
+        for feed in hub.rooms.jobs._feeds:
+            feed()
+        hub.clock.advance(SETTLE_MS / 1000)
+        return root._is_there_to_seal(hub.rooms.db, hub.clock)
+
+    hub.commit(repo, {f"{n}.txt": b"text" for n in range(10)})
+    assert not wanted()
+    hub.commit(repo, large={"model.safetensors": hub.upload(repo, b"weights")})
+    assert wanted()
 
 
 def test_a_renamed_namespace_takes_its_repos_along(hub: Hub) -> None:

@@ -16,13 +16,11 @@ from click.testing import CliRunner, Result
 from hub_building import Hub, memory_folder, open_hub
 from sqlalchemy import select
 
-from headwater import app as root
 from headwater.accounts import OPERATOR
 from headwater.cli.store import size_text, store_commands
 from headwater.ground import names
 from headwater.ground.errors import EntryMissing, Invalid, RepoMissing
 from headwater.ground.names import Sha256
-from headwater.lineage import job
 from headwater.repos.tables import repo as repo_table
 from headwater.store import sealing, tables
 from headwater.upkeep import backup as keeping
@@ -177,11 +175,6 @@ def test_pause_and_resume_leave_a_mark_that_the_sealing_process_sees(filled: Hub
     run(filled, "resume")
     run(filled, "resume")
     assert not sealing.is_paused(store)
-
-
-def test_the_serving_process_looks_for_the_work_that_lineage_makes() -> None:
-    assert job.FOLLOWER == root.SEALING
-    assert all(kind.startswith(f"{root.SEALING}.") for kind in (job.SURVEY, job.SEAL, job.REVIEW, job.RESEAL))
 
 
 def test_a_folder_that_is_no_hub_is_refused(tmp_path: Path) -> None:

@@ -15,17 +15,8 @@ from headwater.ground import events
 from headwater.ground.errors import Corrupt, EntryMissing, Unavailable
 from headwater.ground.jobs import Runner, given_up, job
 from headwater.ground.names import Sha256
-from headwater.lineage.job import (
-    PARENT_MS,
-    PAUSED_MS,
-    RESEAL,
-    REVIEW,
-    SEAL,
-    SETTLE_MS,
-    SURVEY,
-    WAITS_MAX,
-    Work,
-)
+from headwater.lineage.following import FOLLOWER, RESEAL, REVIEW, SEAL, SETTLE_MS, SURVEY, follow
+from headwater.lineage.job import PARENT_MS, PAUSED_MS, WAITS_MAX, Work
 from headwater.store.kin import Relative
 from headwater.store.seal import Stopped
 from headwater.store.tables import blob, blob_tensor, pack, tensor, tensor_parent
@@ -102,10 +93,13 @@ class Bench:
     def run(self) -> list[tuple[str, Sha256]]:
         """All that is due now and a little later; what the sealer was asked, in order."""
         before = len(self.asked)
-        self.work.follow()
+        self.follow()
         self.hub.clock.advance(SETTLE_MS / 1000)
         self.runner.drain()
         return [(how, sha256) for how, sha256, _, _ in self.asked[before:]]
+
+    def follow(self) -> int:
+        return follow(self.hub.db, self.hub.clock)
 
     def waiting(self) -> list[tuple[str, str]]:
         with self.hub.db.read() as connection:
@@ -135,7 +129,7 @@ def test_an_upload_is_looked_at_and_sealed_on_its_parent(bench: Bench) -> None:
 def test_an_event_is_followed_once_and_a_file_sealed_once(bench: Bench) -> None:
     bench.upload("ada/base", safetensors(ROOT))
     assert len(bench.run()) == 1
-    assert bench.work.follow() == 0
+    assert bench.follow() == 0
     bench.happen("ref.moved", "ada/base")
     assert bench.run() == []
 
@@ -144,7 +138,7 @@ def test_many_commits_in_a_row_are_one_survey(bench: Bench) -> None:
     bench.upload("ada/base", safetensors(ROOT))
     for _ in range(5):
         bench.happen("ref.moved", "ada/base")
-    bench.work.follow()
+    bench.follow()
     assert bench.waiting() == [(SURVEY, str(bench.hub.repos["ada/base"]))]
 
 
@@ -285,16 +279,30 @@ def test_T34_a_private_child_that_is_published_is_stored_anew(bench: Bench) -> N
     assert bench.run() == [("reseal", child)]
 
 
+def test_a_repo_of_text_alone_gives_no_work(bench: Bench) -> None:
+    bench.hub.repo("ada/prose")
+    bench.upload("ada/base", safetensors(ROOT))
+    bench.happen("ref.moved", "ada/prose")
+    bench.happen("repo.moved", "ada/prose")
+    assert bench.follow() == 3
+    assert bench.waiting() == [(SURVEY, str(bench.hub.repos["ada/base"]))]
+
+
 def test_events_of_no_repo_and_of_other_kinds_are_passed_over(bench: Bench) -> None:
-    bench.hub.repo("ada/base")
+    bench.upload("ada/base", safetensors(ROOT))
+    bench.run()
     with bench.hub.db.write_soft() as connection:
         events.append(connection, "user.created", 0)
         events.append(connection, "repo.liked", 0, repo_id=bench.hub.repos["ada/base"])
-    assert bench.work.follow() == 2
+    assert bench.follow() == 2
     assert bench.waiting() == []
     bench.happen("repo.moved", "ada/base")
-    bench.work.follow()
+    bench.follow()
     assert [kind for kind, _ in bench.waiting()] == [REVIEW]
+
+
+def test_the_serving_process_sees_by_their_kind_that_there_are_jobs(bench: Bench) -> None:
+    assert all(kind.startswith(f"{FOLLOWER}.") for kind in bench.work.handlers)
 
 
 def test_the_handlers_are_named_for_the_runner(bench: Bench) -> None:

@@ -13,7 +13,8 @@ from model_building import base, safetensors, tuned
 from headwater.ground import events
 from headwater.ground.jobs import Runner
 from headwater.ground.names import Sha256
-from headwater.lineage.job import SETTLE_MS, Work
+from headwater.lineage.following import SETTLE_MS, follow
+from headwater.lineage.job import Work
 from headwater.store import Store
 from headwater.store.rebase import Rebaser
 from headwater.store.seal import Sealer
@@ -40,7 +41,7 @@ class Yard:
     def happen(self, kind: str, full: str) -> None:
         with self.hub.db.write_soft() as connection:
             events.append(connection, kind, 0, repo_id=self.hub.repos[full])
-        self.work.follow()
+        follow(self.hub.db, self.hub.clock)
         self.hub.clock.advance(SETTLE_MS / 1000)
         self.runner.drain()
 

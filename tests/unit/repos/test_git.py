@@ -325,6 +325,26 @@ def test_a_flipped_bit_in_a_pack_is_never_served(git: Git) -> None:
         Git(git._root).blob(1, name)
 
 
+def test_an_object_that_is_another_than_its_name_says_is_never_served(
+    git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole for zlib and for the pack's checksum: only the name tells."""
+    create(git)
+    wrong = objects.object_name("blob", b"this is what was sent\n")
+    pack = git.pack()
+    with monkeypatch.context() as patched:
+        patched.setattr(objects, "object_name", lambda _kind, _data: wrong)
+        pack.add("blob", b"this is what is there\n")
+    right = pack.add("blob", b"one\n")
+    trees = [pack.add("tree", objects.encode_tree([(objects.FILE, b"a", name)])).hex() for name in (right, wrong)]
+    git.land(1, pack)
+    with pytest.raises(Corrupt, match="is damaged"):
+        git.blob(1, wrong.hex())
+    (change,) = git.changes(1, *trees)
+    with pytest.raises(Corrupt, match="is damaged"):
+        change.patch()
+
+
 def test_objects_of_the_wrong_kind_and_missing_ones_are_corrupt(git: Git) -> None:
     commit = create(git, a=b"1")
     with pytest.raises(Corrupt, match="should be a blob"):

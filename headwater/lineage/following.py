@@ -1,0 +1,54 @@
+"""From what happens to repos to the jobs that `job.py` works off, in the serving process: it loads nothing heavy.
+
+Only a repo that holds large files gives work. Text is kept by git, and starts no process that seals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import Connection, select
+
+from headwater.ground import events, jobs
+from headwater.ground.clock import Clock
+from headwater.ground.db import Database, batches
+from headwater.ground.events import Event
+from headwater.repos.tables import hold
+
+FOLLOWER = "lineage"
+"""Of events; and the first part of all its jobs' kinds."""
+
+SURVEY, SEAL, REVIEW, RESEAL = "lineage.survey", "lineage.seal", "lineage.review", "lineage.reseal"
+SETTLE_MS = 5_000  # the catalog reads the card meanwhile, and shards of one upload come together
+
+_NEW_FILES = frozenset(("ref.moved", "repo.created", "repo.undeleted"))
+_OTHER_READERS = frozenset(("repo.changed", "repo.moved", "repo.deleted", "repo.undeleted"))
+
+
+def follow(db: Database, clock: Clock) -> int:
+    """Enqueues what is to be done about the events since the last call; how many events there were."""
+
+    def take(connection: Connection, batch: Sequence[Event]) -> None:
+        wanted = list(dict.fromkeys(_wanted(batch)))
+        holding = _holding(connection, {repo_id for _, repo_id in wanted})
+        for kind, repo_id in wanted:
+            if repo_id in holding:
+                jobs.enqueue(connection, clock, kind, str(repo_id), {}, wait_ms=SETTLE_MS)
+
+    return events.follow(db, FOLLOWER, take)
+
+
+def _wanted(batch: Sequence[Event]) -> Iterator[tuple[str, int]]:
+    for event in batch:
+        if event.repo_id is not None and event.kind in _NEW_FILES:
+            yield SURVEY, event.repo_id
+        if event.repo_id is not None and event.kind in _OTHER_READERS:
+            yield REVIEW, event.repo_id
+
+
+def _holding(connection: Connection, repo_ids: set[int]) -> set[int]:
+    found: set[int] = set()
+    for batch in batches(sorted(repo_ids)):
+        held = select(hold.c.repo_id).where(hold.c.repo_id.in_(batch), hold.c.committed.is_(True)).distinct()
+        found.update(connection.execute(held).scalars())
+    return found
