@@ -8,7 +8,6 @@ Refuses to know how a repo is stored: the composition root hands in a `Reader` t
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -185,15 +184,24 @@ class Index:
                 return
             with self._db.read() as connection:
                 before = _weights(connection, repo_id)
-            finding: _Finding | None = None
-            with contextlib.suppress(RepoMissing):  # deleted while it was read
-                finding = self._find(row, before)
+            finding = self._found(row, before)
             with self._db.write_soft() as connection:
                 # Read again inside: it may have been deleted since, and rows of a deleted repo would stay.
                 if finding is None or connection.execute(_IS_LIVE, {"of_repo": repo_id}).first() is None:
                     _forget(connection, repo_id)
                 else:
                     _put(connection, row, finding, self._clock.now_ms())
+
+    def _found(self, row: RepoRow, before: Weights | None) -> _Finding | None:
+        """None: it was deleted while it was read, so that something of it was not there any more."""
+        try:
+            return self._find(row, before)
+        except RepoMissing:
+            return None
+        except (Corrupt, EntryMissing):
+            if self._read.repo(row.id) is not None:
+                raise
+            return None
 
     def fresh(self, repo_id: int, head: str) -> search.Known | None:
         """What is known of main's commit `head`, reading it now if something older is known. None: no such repo."""

@@ -171,9 +171,13 @@ class Exchange(RequestResponseCycle):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.waiting_for_100_continue = False
 
+    def _is_gone(self) -> bool:
+        """Most of what a transport offers fails from then on."""
+        return self.disconnected or self.transport.is_closing()
+
     def _own_socket(self) -> socket.socket:
         """The connection's socket under another descriptor, which outlives the transport's until it is closed."""
-        if self.disconnected or self.transport.is_closing():
+        if self._is_gone():
             raise ConnectionResetError
         return socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
 
@@ -258,7 +262,8 @@ class Exchange(RequestResponseCycle):
             # what the head promised can't follow, so nothing may: the client has gone, or stands still
             self.transport.abort()
         else:
-            self.transport.set_write_buffer_limits()
+            if not self._is_gone():  # a client may leave as soon as it has the last byte
+                self.transport.set_write_buffer_limits()
 
     async def _slow_client(self, out: socket.socket) -> None:
         """Until there is room for more. TimeoutError when nothing at all was taken for the idle time."""

@@ -6,28 +6,31 @@ Refuses to know: who asks by which protocol, how bytes are stored.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 
-from sqlalchemy import Connection, delete, insert, literal, select
+from sqlalchemy import Connection, bindparam, delete, insert, literal, select
 
 from headwater.accounts.actor import Actor
 from headwater.ground.db import Database
-from headwater.ground.errors import TooMuch
+from headwater.ground.errors import RepoMissing, TooMuch, Unavailable
 from headwater.ground.names import CommitId, RefName, RepoId, Sha256
 from headwater.repos import objects
 from headwater.repos.git import Git
 from headwater.repos.moves import Moves
 from headwater.repos.objects import PackWriter, disk_errors, fsync_folder
 from headwater.repos.pointers import POINTER_BYTES_MAX, parse
-from headwater.repos.registry import Registry
-from headwater.repos.tables import hold
+from headwater.repos.registry import Created, Registry
+from headwater.repos.tables import hold, repo
 from headwater.repos.values import RefMove, Repo
 
 COMMITS_MAX = 50_000  # of one history that is rewritten in one request; longer ones are rewritten with git
 TRIES = 5  # to link the packs of a repo while they are being joined
 _COPIED = ("refs/heads/", "refs/tags/", "refs/convert/")
+_IS_LIVE = select(repo.c.id).where(repo.c.id == bindparam("of_repo"), repo.c.state == "live")
 
 
 class Copies:
@@ -40,11 +43,17 @@ class Copies:
     def duplicate(self, actor: Actor, source: Repo, target: RepoId, private: bool) -> Repo:
         """A new repo with the source's branches and tags, and the right to its large files; no pull refs.
 
-        Who calls this has opened the source for this actor, its contents too.
+        Who calls this has opened the source for this actor, its contents too. RepoMissing if it was deleted since.
         """
-        made = self._registry.create(actor, target, private, source.sdk, gated=None)
-        refs = {ref: oid for ref, oid in self._git.refs(source.id).items() if ref.startswith(_COPIED)}
-        self._link_packs(source.id, made.repo.id)
+        # In the source's turn: nobody deletes it meanwhile, or takes a file out of its history.
+        with self._moves.turn(source.id):
+            refs = {ref: oid for ref, oid in self._git.refs(source.id).items() if ref.startswith(_COPIED)}
+            made = self._registry.create(actor, target, private, source.sdk, gated=None)
+            self._link_packs(source.id, made.repo.id)
+            self._move_in(actor, source, made, refs)
+        return made.repo
+
+    def _move_in(self, actor: Actor, source: Repo, made: Created, refs: Mapping[str, str]) -> None:
         moves = [
             RefMove(RefName(ref), made.commit if ref == "refs/heads/main" else None, oid)
             for ref, oid in sorted(refs.items())
@@ -52,6 +61,8 @@ class Copies:
         ]
 
         def hold_all(connection: Connection) -> None:
+            if connection.execute(_IS_LIVE, {"of_repo": source.id}).first() is None:
+                raise RepoMissing(source.rid.full)  # by a command beside the hub, which does not know our turns
             columns = ["repo_id", "sha256", "path", "committed", "held_ms"]
             rows = select(literal(made.repo.id), hold.c.sha256, hold.c.path, hold.c.committed, hold.c.held_ms)
             connection.execute(
@@ -59,26 +70,29 @@ class Copies:
             )
 
         self._moves.apply(actor, made.repo, moves, "duplicate", data={"of": source.rid.full}, with_intent=hold_all)
-        return made.repo
 
     def _link_packs(self, source_id: int, target_id: int) -> None:
-        """The refs were read before: whatever they name lies in the packs that are linked now."""
+        """The refs were read before: whatever they name lies in the packs that are linked now.
+
+        RepoMissing: the source was moved away meanwhile. Unavailable: its packs are joined all the time.
+        """
         here, there = (self._git.path(repo_id) / "objects/pack" for repo_id in (source_id, target_id))
+        linked: set[str] = set()
         with disk_errors():
-            for attempt in range(TRIES):
-                try:
-                    for pack in sorted(here.glob("*.pack")):
-                        # The pack before its index: an index alone would be looked for in vain.
-                        for file in (pack, pack.with_suffix(".idx")):
-                            if not (there / file.name).exists():
-                                os.link(file, there / file.name)
-                    break
-                except FileNotFoundError:
-                    # packs were joined under our hands: what they held is in the joined one, so look again
-                    if attempt == TRIES - 1:
-                        raise
-            fsync_folder(there)
-        self._git.forget(target_id)
+            for _ in range(TRIES):
+                packs = {pack.name for pack in here.glob("*.pack")}
+                if packs and packs <= linked:  # a second look: the first may have missed one that came just then
+                    fsync_folder(there)
+                    self._git.forget(target_id)
+                    return
+                # Packs may be joined under our hands: what they held is in the joined one, so look again.
+                with contextlib.suppress(FileNotFoundError):
+                    for name in sorted(packs - linked):
+                        _link(here / name, there)
+                        linked.add(name)
+        if not here.is_dir():
+            raise RepoMissing(str(source_id))
+        raise Unavailable("The packs of the repo are being joined; nothing was copied. Try again in a moment.")
 
     def forget_files(self, actor: Actor, repo: Repo, files: Collection[Sha256], *, rewrite_history: bool) -> None:
         """The files vanish from the heads of all branches, or from the whole history; then the repo lets go of them.
@@ -112,6 +126,13 @@ class Copies:
             else:
                 with self._db.write() as connection:
                     let_go(connection)
+
+
+def _link(pack: Path, there: Path) -> None:
+    """The pack before its index: an index alone would be looked for in vain."""
+    for file in (pack, pack.with_suffix(".idx")):
+        if not (there / file.name).exists():
+            os.link(file, there / file.name)
 
 
 class _Rewriter:

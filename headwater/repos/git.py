@@ -304,8 +304,9 @@ class Git:
         return PackWriter(self._incoming, self.stem())
 
     def land(self, repo_id: int, pack: PackWriter) -> None:
-        """The pack's objects are the repo's, durably."""
-        pack.finish(self.path(repo_id) / "objects/pack")
+        """The pack's objects are the repo's, durably. RepoMissing if it was moved away meanwhile."""
+        with _missing_if_gone(self.path(repo_id)):
+            pack.finish(self.path(repo_id) / "objects/pack")
 
     # Refs
 
@@ -334,17 +335,17 @@ class Git:
         root = self.path(repo_id)
         table = dict(self.refs(repo_id))
         if not root.is_dir():
-            raise RepoMissing(str(repo_id))  # else a ref of a deleted repo would make its folder anew
+            raise RepoMissing(str(repo_id))  # what is remembered of it may be older than its end
         self._refs_change(repo_id)  # before the rename too: a table read from here on may be of either state
         staged = self._incoming / self.stem()
-        with disk_errors(), _gone_if_left(staged):
+        with _missing_if_gone(root), disk_errors(), _gone_if_left(staged):
             if new is None:
                 _delete_ref(root, ref, staged)
                 table.pop(ref, None)
             else:
                 write_durably(staged, f"{new}\n".encode())
                 place = root / ref
-                self._make_folder(place.parent)
+                self._make_folder(place.parent, root)
                 if place.is_dir():
                     _remove_empty(place)
                 checkpoint("ref.staged")
@@ -368,30 +369,35 @@ class Git:
         what was written since.
         """
         with self._maintaining:
+            age = self._ages.get(repo_id, 0)
             try:
                 joined = _worth_joining(_packs(self.path(repo_id)))
                 if len(joined) > 1:
                     self._join_packs(repo_id, joined)
                     self.forget(repo_id)
             except (Unavailable, OSError):
-                if self.path(repo_id).exists():
+                if self.path(repo_id).exists() and self._ages.get(repo_id, 0) == age:
                     raise
-                # Deleted while its packs were joined: they lie in the trash as they were.
+                # Deleted while its packs were joined, and perhaps brought back: they are as they were.
 
     def _join_packs(self, repo_id: int, joined: list[Path]) -> None:
         folder = self.path(repo_id) / "objects/pack"
         stem = self.stem()
-        child = self._child(
-            repo_id,
-            ["pack-objects", "-q", "--stdin-packs", "--delta-base-offset", str(self._incoming / stem)],
-            given="".join(f"{pack.name}\n" for pack in joined).encode(),
-        )
-        if child.returncode != 0:
-            said = child.stderr.decode("utf-8", "replace")[:500]
-            raise Unavailable(f"git pack-objects failed on repo {repo_id}, whose packs stay as they are: {said}")
-        made = child.stdout.decode().strip()
-        with disk_errors():
-            self._swap_packs(folder, joined, self._incoming / f"{stem}-{made}", f"pack-{made}")
+        try:
+            child = self._child(
+                repo_id,
+                ["pack-objects", "-q", "--stdin-packs", "--delta-base-offset", str(self._incoming / stem)],
+                given="".join(f"{pack.name}\n" for pack in joined).encode(),
+            )
+            if child.returncode != 0:
+                said = child.stderr.decode("utf-8", "replace")[:500]
+                raise Unavailable(f"git pack-objects failed on repo {repo_id}, whose packs stay as they are: {said}")
+            made = child.stdout.decode().strip()
+            with disk_errors():
+                self._swap_packs(folder, joined, self._incoming / f"{stem}-{made}", f"pack-{made}")
+        finally:
+            for left in self._incoming.glob(f"{stem}-*"):
+                left.unlink(missing_ok=True)
 
     def _swap_packs(self, folder: Path, old: list[Path], made: Path, name: str) -> None:
         for suffix in (".pack", ".idx"):
@@ -485,11 +491,12 @@ class Git:
             mine.popitem(last=False)
         return repository
 
-    def _make_folder(self, path: Path) -> None:
-        """With its parents, each durable in its own."""
-        if path.is_dir():
+    def _make_folder(self, path: Path, root: Path | None = None) -> None:
+        """With its parents, each durable in its own. `root` and what is above it has to be there: a ref of a repo that
+        was deleted would make the repo's folder anew."""
+        if path.is_dir() or path == root:
             return
-        self._make_folder(path.parent)
+        self._make_folder(path.parent, root)
         with contextlib.suppress(FileExistsError):
             path.mkdir()
         fsync_folder(path.parent)
@@ -577,6 +584,17 @@ def _refs_now(root: Path) -> dict[str, str]:
             if line[:1] not in ("#", "^", ""):
                 table.setdefault(line[41:], line[:40])
     return table
+
+
+@contextlib.contextmanager
+def _missing_if_gone(root: Path) -> Iterator[None]:
+    """What fails since a repository was moved away, by a command beside the hub: RepoMissing."""
+    try:
+        yield
+    except (OSError, Unavailable) as error:
+        if root.is_dir():
+            raise
+        raise RepoMissing(root.stem) from error
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import uvicorn
 
+from headwater.front import exchange, protocol
 from headwater.front.exchange import TAKE, TAKE_BYTES_MIN, VISIT_BYTES, ZERO_COPY
-from headwater.front.protocol import uvicorn_options
+from headwater.front.protocol import Connection, uvicorn_options
 from headwater.ground.settings import Settings
 
 LARGE = 2 * VISIT_BYTES + 12_345  # more than one visit to a worker thread, and no round number
@@ -176,6 +177,44 @@ def test_a_client_that_leaves_ends_the_sending(serve: Serve, large: Path) -> Non
         sock.sendall(GET)
         _some(sock)
     assert app.ended.wait(30) and app.error is None
+
+
+def test_a_client_that_leaves_with_the_last_byte_of_a_file_is_no_mistake(
+    serve: Serve, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Sends(large, 0, 1000)
+    sending, left, sent = exchange._send_some, threading.Event(), threading.Event()
+    ended: list[BaseException | None] = []
+
+    def send_some(out: socket.socket, *part: int) -> int:
+        count = sending(out, *part)
+        sent.set()
+        assert left.wait(30)
+        return count
+
+    class Watched(exchange.Exchange):
+        async def _send_file(self, *run: int) -> None:
+            try:
+                await super()._send_file(*run)
+            except BaseException as error:
+                ended.append(error)
+                raise
+            ended.append(None)
+
+    lost = Connection.connection_lost
+
+    def connection_lost(connection: Connection, error: Exception | None) -> None:
+        lost(connection, error)
+        left.set()
+
+    monkeypatch.setattr(exchange, "_send_some", send_some)
+    monkeypatch.setattr(protocol, "Exchange", Watched)
+    monkeypatch.setattr(Connection, "connection_lost", connection_lost)
+    with connected(serve(app)) as sock:
+        sock.sendall(GET)
+        assert sent.wait(30)
+    assert app.ended.wait(30)
+    assert ended == [None]
 
 
 def test_a_client_that_takes_nothing_for_the_idle_time_is_cut_off(serve: Serve, large: Path) -> None:
