@@ -32,6 +32,7 @@ BATCH = 500  # names in one statement: far below SQLite's 32,766 variables
 READERS_MAX = 64  # one per worker thread, with room for background threads
 MAPPED_BYTES_MAX = 256 << 20  # read through the page cache: a quarter off lists with many rows
 VERSION_BELIEVED_S = 0.01  # of other processes' commits: asking takes four system calls, a sixth of a small request
+WAL_WAIT_S = 0.01  # between two tries to take a new file to WAL, which takes a few milliseconds
 CACHE_PAGES_KIB = 16_384  # of page cache per connection: the index pages of a large hub's hot lists
 
 
@@ -149,8 +150,8 @@ def _engine(path: Path, synchronous: str, busy_wait_s: float, begin: str) -> Eng
 
     @event.listens_for(engine, "connect")
     def _prepare(raw: sqlite3.Connection, _record: object) -> None:
+        _use_wal(raw, busy_wait_s)
         for pragma in (
-            "journal_mode=WAL",
             f"synchronous={synchronous}",
             "foreign_keys=ON",
             f"cache_size=-{CACHE_PAGES_KIB}",
@@ -166,6 +167,20 @@ def _engine(path: Path, synchronous: str, busy_wait_s: float, begin: str) -> Eng
         connection.connection.driver_connection.execute(begin)  # type: ignore[union-attr]
 
     return engine
+
+
+def _use_wal(raw: sqlite3.Connection, busy_wait_s: float) -> None:
+    """A new file takes this mode from one connection alone, and SQLite tells others to wait instead of waiting."""
+    until_s = time.monotonic() + busy_wait_s
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until_s:
+                raise
+            time.sleep(WAL_WAIT_S)
+        else:
+            return
 
 
 @contextlib.contextmanager

@@ -350,11 +350,36 @@ def test_a_version_is_believed_for_a_moment_and_never_after_a_write_of_this_proc
     other.close()
 
 
+def test_a_new_file_that_another_process_prepares_is_waited_for(folder: Path) -> None:
+    path = folder / "hub.sqlite"
+    first = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    first.execute("CREATE TABLE other (n)")
+    first.execute("BEGIN IMMEDIATE")  # SQLite does not wait for this one by itself
+    waiting = Database(path)
+    opened = threading.Thread(target=waiting.migrate)
+    opened.start()
+    opened.join(0.2)
+    assert opened.is_alive()
+    first.execute("ROLLBACK")
+    first.close()
+    opened.join(30)
+    assert "repo" in schema(path)
+    waiting.close()
+    impatient = Database(folder / "busy.sqlite", busy_wait_s=0.05)
+    with contextlib.closing(sqlite3.connect(impatient.path, isolation_level=None)) as owner:
+        owner.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match="busy"):
+            impatient.migrate()
+    impatient.close()
+
+
 def test_two_processes_that_start_at_once_migrate_once(folder: Path) -> None:
-    hubs = [Database(folder / "hub.sqlite") for _ in range(2)]
+    hubs = [Database(folder / "hub.sqlite") for _ in range(4)]
     failures: list[BaseException] = []
+    ready = threading.Barrier(len(hubs))
 
     def start(hub: Database) -> None:
+        ready.wait()
         try:
             hub.migrate()
         except BaseException as error:  # noqa: BLE001 - told below
