@@ -10,11 +10,14 @@ Refuses to know: who the client is and what the request was.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import threading
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -32,6 +35,7 @@ DAY_MS = 86_400_000
 DAY_S = 86_400
 WINDOW_S = 300.0  # the Hub's own window for data sets
 FLUSH_S = 5.0
+ASKED_MAX = 256  # requests that wait to be told apart: a millisecond's work, since the event loop may have to do it
 RECENT_DAYS = 30  # "downloads" on the Hub
 KEPT_DAYS = 60  # older days are added up in one row
 SEEN_MAX = 200_000  # clients and repos in five minutes, and again in a day: some 15 MB each; more are not counted
@@ -165,6 +169,21 @@ def refresh(connection: Connection, repo_ids: Sequence[int], now_ms: int) -> Non
         connection.execute(_STAND, rows)
 
 
+class Asked(NamedTuple):
+    """A request for a file that was answered. `marked` as for `is_download`; `client` and `agent` as for `Visitor`."""
+
+    repo_id: int
+    kind: RepoType
+    path: str
+    commit: str
+    client: str
+    agent: str
+    marked: bool
+    head: bool
+    sent_bytes: int
+    at: pulls.Moment
+
+
 class Counts:
     """Thread-safe. `flush_due` is for a loop that comes by (a feed of the job runner), `flush` for the end."""
 
@@ -181,10 +200,33 @@ class Counts:
         self._rolled_day: int | None = None
         self._roll_after = 0  # repo id
         self._flushing = threading.Lock()
+        self._asked: deque[Asked] = deque()
 
-    def note(self, repo_id: int, client: str) -> None:
+    def asked(self, asked: Asked) -> None:
+        """What it counts as is found out later, many at once: one by one it would be a fifth of a small answer."""
+        self._asked.append(asked)
+        if len(self._asked) >= ASKED_MAX:
+            self._tell_apart()
+
+    def _tell_apart(self) -> None:
+        with contextlib.suppress(IndexError):  # whoever comes by takes the next, until there is none
+            while True:
+                self._tell(self._asked.popleft())
+
+    def _tell(self, asked: Asked) -> None:
+        if is_download(asked.kind, asked.path, marked=asked.marked):
+            self.note(asked.repo_id, asked.client, asked.at.s)
+        who = pulls.Visitor.of(asked.client, asked.agent)
+        if asked.head:
+            self.pulls.head(asked.repo_id, who, asked.at)
+        elif pulls.is_weights(asked.kind, asked.path):
+            self.pulls.weights(asked.repo_id, asked.commit, who, asked.sent_bytes, asked.at)
+        else:
+            self.pulls.file(asked.repo_id, who, asked.at)
+
+    def note(self, repo_id: int, client: str, now_s: float | None = None) -> None:
         """A client downloads from the repo. `client` tells clients apart (an address, a user) and is not kept."""
-        now_s = self._clock.tick_s()
+        now_s = self._clock.tick_s() if now_s is None else now_s
         with self._lock:
             self._turn_windows(now_s)
             mark = _mark(self._salt, repo_id, client)
@@ -221,6 +263,7 @@ class Counts:
         with self._flushing:
             self._flushed_s = self._clock.tick_s()
             now_ms = self._clock.now_ms()
+            self._tell_apart()
             with self._lock:
                 noted, self._noted = self._noted, {}
             used = self.pulls.take()

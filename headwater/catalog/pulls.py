@@ -82,6 +82,13 @@ def _is_ci(agent: str) -> bool:
     return any(sign in said for sign in _CI_SIGNS)
 
 
+class Moment(NamedTuple):
+    """When something was asked: `ms` since 1970 decides the day, `s` on the steady clock the window."""
+
+    ms: int
+    s: float
+
+
 @dataclass(slots=True)
 class Used:
     """What a repo's day has come to since the last flush."""
@@ -104,7 +111,7 @@ Day = tuple[int, int]
 
 
 class Pulls:
-    """Thread-safe; a note takes microseconds, for some are made on the event loop."""
+    """Thread-safe. `at` is when it happened, where that is not now."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -119,22 +126,22 @@ class Pulls:
     def _salt(self) -> bytes:
         return bytes.fromhex(self._clock.token(16))
 
-    def head(self, repo_id: int, who: Visitor) -> None:
+    def head(self, repo_id: int, who: Visitor, at: Moment | None = None) -> None:
         """A HEAD request for a file."""
         with self._lock:
-            used = self._turned(repo_id, who)
+            used = self._turned(repo_id, who, at)
             if used is not None:
                 used.heads += 1
 
-    def file(self, repo_id: int, who: Visitor) -> None:
+    def file(self, repo_id: int, who: Visitor, at: Moment | None = None) -> None:
         """A file that is no weights."""
         with self._lock:
-            self._turned(repo_id, who)
+            self._turned(repo_id, who, at)
 
-    def weights(self, repo_id: int, commit: str, who: Visitor, size_bytes: int) -> None:
+    def weights(self, repo_id: int, commit: str, who: Visitor, size_bytes: int, at: Moment | None = None) -> None:
         """An answer with `size_bytes` bytes of weights is about to be sent. `commit` is '' where it is not known."""
         with self._lock:
-            used = self._turned(repo_id, who)
+            used = self._turned(repo_id, who, at)
             if used is None or size_bytes <= 0:
                 return
             used.bytes += size_bytes
@@ -157,14 +164,14 @@ class Pulls:
     def may_be_weights(self, sha256: str) -> bool:
         return sha256 not in self._others
 
-    def _turned(self, repo_id: int, who: Visitor) -> Used | None:
+    def _turned(self, repo_id: int, who: Visitor, at: Moment | None) -> Used | None:
         """The day of the repo, with this client counted in it; None: there are too many."""
-        day = self._clock.now_ms() // DAY_MS
+        now_ms, now_s = at or (self._clock.now_ms(), self._clock.tick_s())
+        day = now_ms // DAY_MS
         if day != self._day:
             self._today.clear()
             self._day_salt, self._day = self._salt(), day
         # Steady time: a clock that is set forwards and backwards opens no new window (T11).
-        now_s = self._clock.tick_s()
         if now_s - self._window_s >= WINDOW_S:
             self._window.clear()
             self._window_salt, self._window_s = self._salt(), now_s

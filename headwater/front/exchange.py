@@ -50,7 +50,10 @@ class Answered:
     disconnected = False
 
     def __init__(self) -> None:
-        self.message_event = asyncio.Event()
+        self.message_event = asyncio.Event()  # nobody waits for it
+
+
+ANSWERED = Answered()
 
 
 class Exchange(RequestResponseCycle):

@@ -14,12 +14,12 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from headwater.front.asgi import BEGUN, App
-from headwater.front.exchange import TAKE, ZERO_COPY, Answered, Exchange, head
+from headwater.front.exchange import ANSWERED, TAKE, ZERO_COPY, Answered, Exchange, head
 from headwater.ground.settings import Settings
 
 HEADERS_MAX = 100  # browsers send about 20, the clients about 12
 _WITHOUT_BODY = frozenset(("GET", "HEAD"))
-_BODY_FOLLOWS = frozenset((b"content-length", b"transfer-encoding"))
+_MORE_FOLLOWS = frozenset((b"content-length", b"transfer-encoding", b"expect"))
 LINGER_S = 2.0  # what a refused client still sends is read and dropped: a reset would take the answer from it
 
 
@@ -53,8 +53,6 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        if self._timer is None and self._between_requests():
-            self._await_headers()
         if self._in_headers or self._between_requests():
             # counted here too: llhttp reports a header only when it is complete
             self._header_bytes += len(data)
@@ -65,6 +63,9 @@ class Connection(HttpToolsProtocol):
             super().data_received(data)
         except _Refused:
             return
+        # Nearly every request comes in one piece and needs no timer. A few blank lines are no request.
+        if self._timer is None and self._between_requests() and self.timeout_keep_alive_task is None:
+            self._await_headers()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -78,10 +79,7 @@ class Connection(HttpToolsProtocol):
             raise _Refused
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
+        self.headers.append((name.lower(), value))
         self._header_bytes += len(name) + len(value)
         if len(self.headers) > HEADERS_MAX or self._header_bytes > self.settings.header_bytes_max:
             self._too_large()
@@ -94,7 +92,10 @@ class Connection(HttpToolsProtocol):
         if version not in ("1.0", "1.1"):
             self._refuse(505, "HTTP Version Not Supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here")
             raise _Refused
-        if version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
+        given = {name for name, _ in self.headers}
+        if b"expect" in given:
+            self.expect_100_continue = (b"expect", b"100-continue") in [(n, v.lower()) for n, v in self.headers]
+        if version == "1.0" and b"transfer-encoding" in given:
             # RFC 9112, 6.1: faulty framing, which a proxy in front may read otherwise
             self._refuse(400, "Bad Request", "HTTP/1.0 has no Transfer-Encoding")
             raise _Refused
@@ -104,13 +105,15 @@ class Connection(HttpToolsProtocol):
         self.scope["raw_path"] = url.path
         self.scope["path"] = unquote(url.path.decode("ascii"))
         self.scope["query_string"] = url.query or b""
-        self._exchange(keep_alive=version == "1.1" and self.parser.should_keep_alive())
+        keep_alive = version == "1.1" and self.parser.should_keep_alive()
+        # An answer can only be made at once where nothing of the request is left to come.
+        if keep_alive and given.isdisjoint(_MORE_FOLLOWS) and self._answers_at_once():
+            return
+        self._exchange(keep_alive=keep_alive)
 
     def _exchange(self, *, keep_alive: bool) -> None:
         """As uvicorn has it at the end of the headers, with exchanges of our own, and without upgrades."""
         free = self._between_requests()
-        if free and keep_alive and self._answers_at_once():
-            return
         made = Exchange(self, self._on_body_taken, self.settings.idle_timeout_s, keep_alive=keep_alive)
         self.cycle = self._newest = made
         extensions: dict[str, Any] = {ZERO_COPY: {}, TAKE: made.take}
@@ -129,10 +132,9 @@ class Connection(HttpToolsProtocol):
         app = self.app
         if (
             self.scope["method"] not in _WITHOUT_BODY
-            or self.expect_100_continue
+            or not self._between_requests()
             or self.flow.write_paused
             or not isinstance(app, App)
-            or any(name in _BODY_FOLLOWS for name, _ in self.headers)
         ):
             return False
         scope: Any = self.scope
@@ -143,7 +145,7 @@ class Connection(HttpToolsProtocol):
             return False
         status, headers, body = packet
         self.transport.write(head(status, [*self.server_state.default_headers, *headers]) + body)
-        answered: Any = Answered()
+        answered: Any = ANSWERED
         self.cycle = self._newest = answered
         self.on_response_complete()
         return True

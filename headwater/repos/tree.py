@@ -103,11 +103,12 @@ class Tree:
         recursive: bool = False,
         after: str | None = None,
         limit: int = PAGE_MAX,
+        soon_read: bool = False,
     ) -> Page:
         """One page of a folder (`path` "": of the whole revision), from behind the path `after`.
 
         In git's order, folders before what is in them. A page costs what it holds and the folders on the way to it,
-        never what comes before it. EntryMissing if `path` is no folder.
+        never what comes before it. EntryMissing if `path` is no folder. `soon_read`: the files are asked for next.
         """
         root = self._folder(repo, commit, path)
         prefix = f"{path}/" if path else ""
@@ -116,6 +117,9 @@ class Tree:
         wanted = max(1, min(limit, PAGE_MAX))
         found = list(itertools.islice(walk, wanted + 1))
         entries = [self._entry(repo.id, item) for item in found[:wanted]]
+        if soon_read:
+            for entry in entries:
+                self._entries.put((repo.id, commit, entry.path), entry)
         return Page(entries, entries[-1].path if len(found) > wanted else None)
 
     def changes(self, repo_id: int, old: CommitId, new: CommitId) -> Iterator[tuple[Entry | None, Entry | None]]:

@@ -185,8 +185,8 @@ def test_midnight_begins_a_new_day_with_new_clients(hub: Hub, repo: str, clock: 
     salt = hub.rooms.counts.pulls._day_salt
     clock.advance(600)
     hub.ok("GET", file(repo, "model.safetensors"))
-    assert hub.rooms.counts.pulls._day_salt != salt
     assert used(hub, repo) == Used(pulls=2, clients=2, bytes=2 * len(WEIGHTS))
+    assert hub.rooms.counts.pulls._day_salt != salt
     with hub.rooms.db.read() as connection:
         found = connection.execute(select(pull_day.c.day).where(pull_day.c.repo_id == hub.row(repo).id))
         assert len(set(found.scalars())) == 2

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
 from urllib.parse import quote
 
-from headwater.catalog.counts import is_download
-from headwater.catalog.pulls import Visitor, is_weights
+from headwater.catalog.counts import Asked
+from headwater.catalog.pulls import Moment, is_weights
 from headwater.front import blobs, body, opening
 from headwater.front.answer import Answer, Piece, json
 from headwater.front.request import Request
@@ -28,6 +29,7 @@ _TEXT = frozenset(
     "txt md py js ts css csv tsv yaml yml toml cfg ini sh xml html htm svg xhtml jsonl rst tex c h cpp rs go java "
     "jinja model gitattributes gitignore".split()
 )
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+\Z")  # stands for itself, quoted either way
 HEADERS_KEPT = 8192  # files whose headers are remembered, about 1 KB each: a client asks HEAD, then GET
 AT_ONCE_BYTES = 64 << 10  # of a file in git, read on the event loop: a fifth of a millisecond
 FILEINFO = "application/vnd.xet-fileinfo+json"  # what huggingface.js asks for before it downloads
@@ -98,13 +100,16 @@ def _made_headers(private: bool, commit: CommitId, entry: Entry) -> dict[str, st
     suffix = name.rsplit(".", 1)[-1].lower() if "." in name else ""
     kind = _SHOWN.get(suffix) or ("text/plain; charset=utf-8" if suffix in _TEXT else "application/octet-stream")
     etag = entry.sha256 or entry.oid
-    plain = "".join(c if 32 <= ord(c) < 127 and c not in '"\\' else "_" for c in name)
+    plain = quoted = name
+    if not _PLAIN.match(name):
+        plain = "".join(c if 32 <= ord(c) < 127 and c not in '"\\' else "_" for c in name)
+        quoted = quote(name, safe="")
     shown = "inline" if suffix in _SHOWN or suffix in _TEXT else "attachment"
     headers = {
         "X-Repo-Commit": commit,
         "ETag": f'"{etag}"',
         "Content-Type": kind,
-        "Content-Disposition": f"{shown}; filename*=UTF-8''{quote(name, safe='')}; filename=\"{plain}\";",
+        "Content-Disposition": f"{shown}; filename*=UTF-8''{quoted}; filename=\"{plain}\";",
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "Cache-Control": "private, no-cache" if private else "no-cache",
         "Vary": "Authorization, Cookie",
@@ -140,17 +145,20 @@ def _file_info(answer: Answer, rooms: Rooms, found: Repo, commit: CommitId, blob
 
 
 def count(rooms: Rooms, request: Request, found: Repo, commit: CommitId, entry: Entry, answer: Answer) -> None:
-    """Notes a download by the Hub's rules, and a pull; in memory, never in the way of the answer."""
-    if is_download(found.rid.type, entry.path, marked=request.headers.get("x-hf-download-counter") == "1"):
-        rooms.counts.note(found.id, request.client)
-    pulls = rooms.counts.pulls
-    who = Visitor.of(request.client, request.headers.get("user-agent", ""))
-    weights = is_weights(found.rid.type, entry.path)
-    if entry.sha256 is not None and not weights:
-        pulls.no_weights(entry.sha256)
-    if request.method == "HEAD":
-        pulls.head(found.id, who)
-    elif weights:
-        pulls.weights(found.id, commit, who, blobs.sent_bytes(answer, request, entry.size))
-    else:
-        pulls.file(found.id, who)
+    """Notes it for downloads by the Hub's rules, and pulls; in memory, never in the way of the answer."""
+    if entry.sha256 is not None and not is_weights(found.rid.type, entry.path):
+        rooms.counts.pulls.no_weights(entry.sha256)
+    head = request.method == "HEAD"
+    asked = Asked(
+        found.id,
+        found.rid.type,
+        entry.path,
+        commit,
+        request.client,
+        request.headers.get("user-agent", ""),
+        marked=request.headers.get("x-hf-download-counter") == "1",
+        head=head,
+        sent_bytes=0 if head else blobs.sent_bytes(answer, request, entry.size),
+        at=Moment(rooms.clock.now_ms(), rooms.clock.tick_s()),
+    )
+    rooms.counts.asked(asked)

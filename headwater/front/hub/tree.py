@@ -39,6 +39,7 @@ def listing(rooms: Rooms, request: Request) -> Answer:
         recursive=request.flag("recursive"),
         after=request.arg("cursor") or None,
         limit=request.number("limit", most, most),
+        soon_read=True,
     )
     headers = {"X-Repo-Commit": commit, **(opening.next_link(request, page.next) if page.next else {})}
     return json(_shown(rooms, found, commit, page.entries, expand=expand), headers=headers)

@@ -9,8 +9,9 @@ from sqlalchemy import select
 
 from headwater.accounts.actor import NOBODY
 from headwater.catalog import counts as counts_file
-from headwater.catalog.counts import DAY_MS, Counts, is_download, trending, trending_score
-from headwater.catalog.tables import download
+from headwater.catalog.counts import DAY_MS, Asked, Counts, is_download, trending, trending_score
+from headwater.catalog.pulls import Moment
+from headwater.catalog.tables import download, pull_day
 from headwater.ground.errors import Unavailable
 
 DAY_S = 86_400
@@ -52,6 +53,36 @@ def test_what_was_noted_is_in_lists_after_a_flush(known, repo, counts) -> None:
     assert counts.flush() == 1
     assert figures(known, repo) == (2, 2)
     assert counts.flush() == 0
+
+
+def asked(repo: int, clock, path: str = "config.json", client: str = "a", **other) -> Asked:
+    given = {"agent": "hf/2.4", "marked": False, "head": False, "sent_bytes": 7, **other}
+    return Asked(repo, "model", path, "c" * 40, client, **given, at=Moment(clock.now_ms(), clock.tick_s()))
+
+
+def test_requests_are_told_apart_at_the_flush_by_when_they_came(known, db, repo, counts, clock) -> None:
+    until_midnight_s = (DAY_MS - clock.now_ms() % DAY_MS) / 1000
+    clock.advance(until_midnight_s - 1)
+    day = clock.now_ms() // DAY_MS
+    counts.asked(asked(repo, clock, head=True))
+    counts.asked(asked(repo, clock))
+    counts.asked(asked(repo, clock, "model.safetensors"))
+    counts.asked(asked(repo, clock, "model.safetensors", client="b"))
+    counts.asked(asked(repo, clock, "README.md", client="c"))
+    clock.advance(2)
+    counts.flush()
+    with db.read() as connection:
+        row = connection.execute(select(pull_day).where(pull_day.c.day == day)).one()
+    assert (row.heads, row.pulls, row.bytes, row.clients) == (1, 2, 14, 3)
+    assert figures(known, repo) == (1, 1)
+
+
+def test_many_requests_are_told_apart_before_anybody_asks(repo, counts, clock) -> None:
+    for number in range(counts_file.ASKED_MAX):
+        assert counts.pulls.take() == {}
+        counts.asked(asked(repo, clock, client=f"client {number}"))
+    ((_, used),) = counts.pulls.take().items()
+    assert used.clients == counts_file.ASKED_MAX
 
 
 def test_T74_ten_thousand_requests_of_one_client_are_one_download(known, hub, repo, counts, clock) -> None:
