@@ -1,9 +1,8 @@
 """Counts: downloads, likes, trending. Noted in memory while a request is answered, written down every few seconds.
 
-What counts as a download follows the Hub (hub-contract.md, section 0, fact 9): a request that says it is part of a
-download, or one for a file that every use of a repo asks for. One client moves a repo's count once in five minutes,
-however often it asks, and its trending score once a day (T74). Clients are told apart by a hash whose salt lives in
-this process's memory for a day: no address is stored anywhere.
+What counts as a download is the Hub's to say (`downloads.py`): a client may move the count as often as it asks. It
+moves the trending score once a day (T74). Clients are told apart by a hash whose salt lives in this process's memory
+for a day: no address is stored anywhere.
 
 Refuses to know: who the client is and what the request was.
 """
@@ -24,7 +23,8 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.sql import func
 
 from headwater.catalog import pulls
-from headwater.catalog.tables import download, standing
+from headwater.catalog.downloads import Counted, counted
+from headwater.catalog.tables import catalog, download, standing
 from headwater.ground.clock import Clock
 from headwater.ground.db import Database
 from headwater.ground.errors import Unavailable
@@ -47,24 +47,6 @@ HALF_LIFE_MS = 5 * DAY_MS  # of trending: what happened a working week ago weigh
 LIKE_WEIGHT = 10.0  # a like takes an account, a download takes an address
 LIKES_READ_MAX = 1_000  # the newest; older ones no longer tell in a repo that has so many
 _EPOCH_MS = 946_684_800_000  # 2000-01-01; only so that scores are positive
-
-# Files that loading a model asks for, each of them once. Source: "Models Download Stats" in the Hub's documentation.
-# fmt: off
-_QUERY_FILES = frozenset((
-    "config.json", "config.yaml", "hyperparams.yaml", "meta.yaml", "params.json", "adapter_config.json",
-    "modules.json", "model_index.json", "modular_model_index.json", "open_clip_config.json",
-))
-# fmt: on
-_QUERY_SUFFIXES = (".gguf", ".nemo", ".skops", ".keras", ".ckpt", ".llamafile", ".task", ".litertlm")
-
-
-def is_download(kind: RepoType, path: str, *, marked: bool) -> bool:
-    """Whether a GET or HEAD of this file counts. `marked`: it carried `X-HF-Download-Counter`."""
-    if kind == "space":
-        return False
-    if marked or kind == "dataset":
-        return True
-    return path in _QUERY_FILES or path.endswith(_QUERY_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +82,7 @@ def trending_score(value: float, now_ms: int) -> float:
 _DAYS = select(download.c.repo_id, download.c.day, download.c.count, download.c.clients).where(
     download.c.repo_id.in_(bindparam("ids", expanding=True))
 )
+_LIBRARY = select(catalog.c.library_name).where(catalog.c.repo_id == bindparam("of_repo"))
 _LIKES = select(like.c.at_ms).where(like.c.repo_id == bindparam("of_repo"))
 _LIKES_NEWEST = _LIKES.order_by(like.c.at_ms.desc()).limit(LIKES_READ_MAX)
 _LIKE_COUNTS = (
@@ -170,7 +153,7 @@ def refresh(connection: Connection, repo_ids: Sequence[int], now_ms: int) -> Non
 
 
 class Asked(NamedTuple):
-    """A request for a file that was answered. `marked` as for `is_download`; `client` and `agent` as for `Visitor`."""
+    """A request for a file that was answered. `marked` as for `counted`; `client` and `agent` as for `Visitor`."""
 
     repo_id: int
     kind: RepoType
@@ -201,6 +184,8 @@ class Counts:
         self._roll_after = 0  # repo id
         self._flushing = threading.Lock()
         self._asked: deque[Asked] = deque()
+        self._marked: dict[int, int] = {}  # hash of (repo, client) -> repo id, until the next flush
+        self._libraries: dict[int, str | None] = {}
 
     def asked(self, asked: Asked) -> None:
         """What it counts as is found out later, many at once: one by one it would be a fifth of a small answer."""
@@ -214,8 +199,10 @@ class Counts:
                 self._tell(self._asked.popleft())
 
     def _tell(self, asked: Asked) -> None:
-        if is_download(asked.kind, asked.path, marked=asked.marked):
-            self.note(asked.repo_id, asked.client, asked.at.s)
+        library = self._library(asked.repo_id) if asked.kind == "model" else None
+        how = counted(asked.kind, asked.path, library, marked=asked.marked)
+        if how:
+            self.note(asked.repo_id, asked.client, how, asked.at.s)
         who = pulls.Visitor.of(asked.client, asked.agent)
         if asked.head:
             self.pulls.head(asked.repo_id, who, asked.at)
@@ -224,22 +211,42 @@ class Counts:
         else:
             self.pulls.file(asked.repo_id, who, asked.at)
 
-    def note(self, repo_id: int, client: str, now_s: float | None = None) -> None:
+    def _library(self, repo_id: int) -> str | None:
+        if repo_id not in self._libraries:
+            with self._db.read() as connection:
+                self._libraries[repo_id] = connection.execute(_LIBRARY, {"of_repo": repo_id}).scalar()
+        return self._libraries[repo_id]
+
+    def note(self, repo_id: int, client: str, how: Counted = "window", now_s: float | None = None) -> None:
         """A client downloads from the repo. `client` tells clients apart (an address, a user) and is not kept."""
         now_s = self._clock.tick_s() if now_s is None else now_s
         with self._lock:
             self._turn_windows(now_s)
             mark = _mark(self._salt, repo_id, client)
-            if mark in self._recent or len(self._recent) >= SEEN_MAX:
-                return
-            if repo_id not in self._noted and len(self._noted) >= NOTED_MAX:
-                return
+            if how == "marked" and len(self._marked) < SEEN_MAX:
+                self._marked.setdefault(mark, repo_id)
+            elif how == "each" or (how == "window" and mark not in self._recent):
+                self._add(repo_id, mark, once=how == "window")
+
+    def _add(self, repo_id: int, mark: int, *, once: bool) -> None:
+        if len(self._recent) < SEEN_MAX:
             self._recent.add(mark)
-            noted = self._noted.setdefault(repo_id, [0, 0])
-            noted[0] += 1
-            if mark not in self._today and len(self._today) < SEEN_MAX:
-                self._today.add(mark)
-                noted[1] += 1
+        elif once:
+            return  # it could not be known again
+        if repo_id not in self._noted and len(self._noted) >= NOTED_MAX:
+            return
+        noted = self._noted.setdefault(repo_id, [0, 0])
+        noted[0] += 1
+        if mark not in self._today and len(self._today) < SEEN_MAX:
+            self._today.add(mark)
+            noted[1] += 1
+
+    def _add_marked(self) -> None:
+        """Who said that he downloads, and asked for no query file: by now he would have."""
+        for mark, repo_id in self._marked.items():
+            if mark not in self._recent:
+                self._add(repo_id, mark, once=True)
+        self._marked.clear()
 
     def _turn_windows(self, now_s: float) -> None:
         # Steady time: a clock that is set forwards and backwards opens no new window.
@@ -263,8 +270,10 @@ class Counts:
         with self._flushing:
             self._flushed_s = self._clock.tick_s()
             now_ms = self._clock.now_ms()
+            self._libraries.clear()  # a card may have changed
             self._tell_apart()
             with self._lock:
+                self._add_marked()
                 noted, self._noted = self._noted, {}
             used = self.pulls.take()
             left, days_left = sorted(noted), sorted(used)

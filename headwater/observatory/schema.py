@@ -254,7 +254,7 @@ EVENT_DAY = _table(
     day             DATE
     repo_key        VARCHAR
     id              VARCHAR
-    downloads_hub   BIGINT     by the Hub's own rules, one client once in five minutes
+    downloads_hub   BIGINT     by the Hub's own rules: requests for query files
     pulls           BIGINT     distinct (client, model, commit) in five minutes that got bytes of weights, without CI
     pulls_ci        BIGINT     the same by agents of CI systems
     heads           BIGINT     HEAD requests for files, all of them

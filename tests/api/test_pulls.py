@@ -54,11 +54,11 @@ def file(repo: str, path: str, rev: str = "main", kind: str = "model") -> str:
     return f"{page(repo, kind)}/resolve/{rev}/{path}"
 
 
-def test_head_and_get_of_the_hubs_client_are_one_download_and_one_pull(hub: Hub, repo: str) -> None:
+def test_head_and_get_of_the_hubs_client_are_two_downloads_as_on_the_hub_and_one_pull(hub: Hub, repo: str) -> None:
     for path in ("config.json", "model.safetensors"):
         hub.head(file(repo, path), headers=CLIENT)
         hub.ok("GET", file(repo, path), headers=CLIENT)
-    assert used(hub, repo) == Used(downloads=1, pulls=1, heads=2, clients=1, bytes=len(WEIGHTS))
+    assert used(hub, repo) == Used(downloads=2, pulls=1, heads=2, clients=1, bytes=len(WEIGHTS))
 
 
 def test_a_client_with_a_warm_cache_is_a_client_and_a_download_but_no_pull(hub: Hub, repo: str) -> None:

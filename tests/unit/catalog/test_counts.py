@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from headwater.accounts.actor import NOBODY
 from headwater.catalog import counts as counts_file
-from headwater.catalog.counts import DAY_MS, Asked, Counts, is_download, trending, trending_score
+from headwater.catalog.counts import DAY_MS, Asked, Counts, trending, trending_score
+from headwater.catalog.downloads import QUERY_FILES, counted
 from headwater.catalog.pulls import Moment
 from headwater.catalog.tables import download, pull_day
 from headwater.ground.errors import Unavailable
@@ -18,20 +19,41 @@ DAY_S = 86_400
 
 
 @pytest.mark.parametrize(
-    ("kind", "path", "marked", "counts"),
+    ("kind", "library", "path", "how"),
     [
-        ("model", "config.json", False, True),
-        ("model", "model-Q4_K_M.gguf", False, True),
-        ("model", "adapter_config.json", False, True),
-        ("model", "model.safetensors", False, False),
-        ("model", "sub/config.json", False, False),
-        ("model", "model.safetensors", True, True),
-        ("dataset", "data/train.parquet", False, True),
-        ("space", "app.py", True, False),
+        ("model", None, "config.json", "each"),
+        ("model", "transformers", "params.json", "each"),
+        ("model", None, "sub/config.json", ""),
+        ("model", None, "model.safetensors", ""),
+        ("model", "timm", "model-Q4_K_M.gguf", "each"),
+        ("model", "peft", "adapter_config.json", "each"),
+        ("model", "PEFT", "config.json", ""),
+        ("model", "sentence-transformers", "modules.json", ""),
+        ("model", "diffusers", "model_index.json", "each"),
+        ("model", "diffusers", "pixel.safetensors", "each"),
+        ("model", "diffusers", "unet/diffusion.safetensors", ""),
+        ("model", "diffusers", "unet/config.json", ""),
+        ("model", "nemo", "deep/model.nemo", "each"),
+        ("model", "tic-clip", "checkpoints/a/b.pt", "each"),
+        ("model", "tic-clip", "b.pt", ""),
+        ("model", "wan2.2", "high/config.json", "each"),
+        ("model", "wan2.2", "high/my_config.json", ""),
+        ("dataset", None, "data/train.parquet", "window"),
+        ("space", None, "app.py", ""),
     ],
 )
-def test_a_download_is_what_the_hub_counts_as_one(kind, path, marked, counts) -> None:
-    assert is_download(kind, path, marked=marked) is counts
+def test_a_download_is_what_the_hub_counts_as_one(kind, library, path, how) -> None:
+    assert counted(kind, path, library, marked=False) == how
+    assert counted(kind, path, library, marked=True) == (how or ("" if kind == "space" else "marked"))
+
+
+def test_every_library_has_files_that_can_be_asked_for() -> None:
+    assert len(QUERY_FILES) > 100
+    for library, patterns in QUERY_FILES.items():
+        assert library == library.lower()
+        for pattern in patterns:
+            example = pattern.removeprefix("/").replace("**/", "deep/").replace("*", "name")
+            assert counted("model", example, library, marked=False) == "each", (library, pattern)
 
 
 @pytest.fixture
@@ -74,7 +96,7 @@ def test_requests_are_told_apart_at_the_flush_by_when_they_came(known, db, repo,
     with db.read() as connection:
         row = connection.execute(select(pull_day).where(pull_day.c.day == day)).one()
     assert (row.heads, row.pulls, row.bytes, row.clients) == (1, 2, 14, 3)
-    assert figures(known, repo) == (1, 1)
+    assert figures(known, repo) == (2, 2)
 
 
 def test_many_requests_are_told_apart_before_anybody_asks(repo, counts, clock) -> None:
@@ -85,15 +107,47 @@ def test_many_requests_are_told_apart_before_anybody_asks(repo, counts, clock) -
     assert used.clients == counts_file.ASKED_MAX
 
 
-def test_T74_ten_thousand_requests_of_one_client_are_one_download(known, hub, repo, counts, clock) -> None:
+def test_T74_ten_thousand_requests_of_one_client_trend_as_one(known, hub, repo, counts, clock) -> None:
     other = hub.repo("o/other")
     known.catch_up()
-    for _ in range(10_000):
-        counts.note(repo, "eager")
-    counts.note(other, "modest")
+    for number in range(10_000):
+        counts.asked(asked(repo, clock, head=number % 2 == 0))
+    counts.asked(asked(other, clock))
     counts.flush()
-    assert figures(known, repo) == (1, 1)
+    # the count is the Hub's own, and comparable with it: every request for a query file
+    assert figures(known, repo) == (10_000, 10_000)
     assert known.index.known(repo).trending == known.index.known(other).trending
+
+
+def test_files_of_a_data_set_that_one_client_asks_for_in_five_minutes_are_one_download(
+    known, hub, counts, clock
+) -> None:
+    repo = hub.repo("o/data")
+    known.catch_up()
+    for client in "aab":
+        counts.asked(asked(repo, clock, f"{client}.parquet", client=client)._replace(kind="dataset"))
+    clock.advance(300)
+    counts.asked(asked(repo, clock, "a.parquet")._replace(kind="dataset"))
+    counts.flush()
+    assert figures(known, repo) == (3, 3)
+
+
+def test_who_says_that_he_downloads_counts_once_where_he_asks_for_no_query_file(
+    known, hub, repo, counts, clock
+) -> None:
+    bare = hub.repo("o/bare")
+    known.catch_up()
+    for path in ("README.md", "a.safetensors", "b.safetensors", "config.json"):
+        for head in (True, False):
+            counts.asked(asked(repo, clock, path, marked=True, head=head))
+            if path != "config.json":
+                counts.asked(asked(bare, clock, path, marked=True, head=head))
+    counts.flush()
+    assert figures(known, repo) == (2, 2)
+    assert figures(known, bare) == (1, 1)
+    counts.asked(asked(bare, clock, "a.safetensors", marked=True))
+    counts.flush()
+    assert figures(known, bare) == (1, 1)
 
 
 def test_T74_a_client_that_comes_all_day_counts_by_window_and_trends_once(known, repo, counts, clock) -> None:
