@@ -15,8 +15,8 @@ _DEFINED = (
     "downloads_hub: of models, requests (GET or HEAD) for a query file by the Hub's published rules, each of them; of "
     "data sets, and of requests that carry X-HF-Download-Counter where none is for a query file, one client once in "
     "five minutes. pulls: distinct (client, repo, commit) in five minutes that got bytes of weights by resolve, LFS or "
-    "Xet, however many files and ranges; files are weights by their ending; LFS does not tell the commit. pulls_ci: the "
-    "same by agents that say is_ci/true or name a CI system. heads: HEAD requests for files. bytes: of weights, in "
+    "Xet, however many files and ranges; files are weights by their ending; LFS does not tell the commit. pulls_ci: "
+    "the same by agents that say is_ci/true or name a CI system. heads: HEAD requests for files. bytes: of weights, in "
     "answers that were begun. A client is an address, kept only as a hash whose salt is thrown away at midnight."
 )
 
