@@ -173,4 +173,6 @@ def main(data, sha256=None, target=None):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 4):
+        raise SystemExit("restore.py DATA: what is there. restore.py DATA SHA256 TARGET: that file, as it was sent")
     main(*sys.argv[1:])

@@ -28,8 +28,8 @@ class Leaving:
     """What deleting a repo would do. Bytes are those of the disk; the grace period of the sweep comes first.
 
     `freed_bytes`: of `files` that nobody else holds, what nothing else needs. `kept_bytes`: of those files, what stays
-    because files of `dependants` repos are stored on it; the first of them are `kept_for`. `shared_files` and
-    `shared_bytes` stay because other repos hold the same files.
+    because files of `dependants` repos are stored on it, the first of which are `kept_for`, or because files of `alike`
+    more repos have the same tensors. `shared_files` and `shared_bytes` stay because other repos hold the same files.
     """
 
     files: int
@@ -39,6 +39,7 @@ class Leaving:
     kept_for: tuple[RepoId, ...]
     shared_files: int
     shared_bytes: int
+    alike: int = 0
 
 
 def leaving(connection: Connection, actor: Actor, repo_id: int, now_ms: int) -> Leaving:
@@ -57,7 +58,7 @@ def leaving(connection: Connection, actor: Actor, repo_id: int, now_ms: int) -> 
     for batch in batches(going):
         for found in costs.tensors_of(connection, viewed, batch).values():
             tensors.update((one.id, one) for one in found)
-    kept, repos = _kept(connection, viewed, sorted(tensors))
+    kept, repos, alike = _kept(connection, viewed, sorted(tensors))
     kept_bytes = sum(tensors[one].stored_bytes for one in kept)
     return Leaving(
         files=len(going),
@@ -67,17 +68,25 @@ def leaving(connection: Connection, actor: Actor, repo_id: int, now_ms: int) -> 
         kept_for=tuple(sorted(repos, key=lambda rid: (rid.type, rid.full.lower()))[:NAMED_MAX]),
         shared_files=len(shared),
         shared_bytes=sum(sizes[name] for name in shared),
+        alike=len(alike),
     )
 
 
 def sentence(left: Leaving, undelete_s: int) -> str:
     """`Frees 300 MB in 7 days. Kept 1.2 GB: 3 repos depend on it (a/b, c/d, e/f).` Until then it can be undone."""
     said = f"Frees {_size(left.freed_bytes)}{f' in {_time(undelete_s)}' if undelete_s else ''}."
-    if left.dependants:
-        named = ", ".join(one.full for one in left.kept_for)
-        more = f" and {left.dependants - len(left.kept_for)} more" if left.dependants > len(left.kept_for) else ""
-        depend = "1 repo depends" if left.dependants == 1 else f"{left.dependants} repos depend"
-        said += f" Kept {_size(left.kept_bytes)}: {depend} on it ({named}{more})."
+    if left.dependants or left.alike:
+        why = []
+        if left.dependants:
+            named = ", ".join(one.full for one in left.kept_for)
+            more = f" and {left.dependants - len(left.kept_for)} more" if left.dependants > len(left.kept_for) else ""
+            depend = "1 repo depends" if left.dependants == 1 else f"{left.dependants} repos depend"
+            why.append(f"{depend} on it ({named}{more})")
+        if left.alike:
+            why.append(
+                "1 repo has the same tensors" if left.alike == 1 else f"{left.alike} repos have the same tensors"
+            )
+        said += f" Kept {_size(left.kept_bytes)}: {', '.join(why)}."
     if left.shared_files:
         files = "1 file stays" if left.shared_files == 1 else f"{left.shared_files} files stay"
         said += f" {files} ({_size(left.shared_bytes)}), since other repos hold the same."
@@ -123,14 +132,18 @@ def _raw_bytes(connection: Connection, files: Sequence[Sha256]) -> int:
     )
 
 
-def _kept(connection: Connection, viewed: Viewed, roots: Sequence[int]) -> tuple[set[int], set[RepoId]]:
-    """Those of these tensors that a file of another repo needs of which the actor may know; and those repos."""
+def _kept(connection: Connection, viewed: Viewed, roots: Sequence[int]) -> tuple[set[int], set[RepoId], set[RepoId]]:
+    """Those of these tensors that a file of another repo needs of which the actor may know.
+
+    And those repos: with files that stand on one, and others that merely have the same.
+    """
     kept: set[int] = set()
-    repos: set[RepoId] = set()
+    standing: set[RepoId] = set()
+    alike: set[RepoId] = set()
     for batch in batches(roots):
         below = standing_on(batch)
         users = (
-            select(below.c.root, repo.c.type, repo.c.namespace, repo.c.name)
+            select(below.c.root, (below.c.root == below.c.id).label("same"), repo.c.type, repo.c.namespace, repo.c.name)
             .join_from(below, blob_tensor, blob_tensor.c.tensor == below.c.id)
             .join(hold, hold.c.sha256 == blob_tensor.c.sha256)
             .join(repo, repo.c.id == hold.c.repo_id)
@@ -139,5 +152,5 @@ def _kept(connection: Connection, viewed: Viewed, roots: Sequence[int]) -> tuple
         )
         for row in connection.execute(users):
             kept.add(row.root)
-            repos.add(RepoId(row.type, row.namespace, row.name))
-    return kept, repos
+            (alike if row.same else standing).add(RepoId(row.type, row.namespace, row.name))
+    return kept, standing, alike - standing

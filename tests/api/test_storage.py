@@ -213,6 +213,20 @@ def test_deleting_says_what_is_freed_and_what_is_kept_for_whom(hub: Hub) -> None
     assert said["freed"] > 0
 
 
+def test_who_merely_has_the_same_tensors_is_not_said_to_depend(hub: Hub) -> None:
+    model = base(15)
+    root = upload(hub, safetensors(model), "ada")
+    upload(hub, safetensors({**model, "more": next(iter(model.values())) * 2}), "sam")
+    seal(hub)
+    owner, name = root.split("/")
+    answer = hub.ok("DELETE", "/api/repos/delete", "ada", json={"name": name, "organization": owner})
+    said = answer.json
+    assert (said["dependants"], said["keptFor"], said["alike"]) == (0, [], 1)
+    assert said["kept"] > 0
+    assert said["message"].endswith("1 repo has the same tensors.")
+    assert answer.headers["x-hf-warning"] == f"deleted; {said['message']}"
+
+
 def test_T34_deleting_tells_nothing_of_private_repos_that_stand_on_it(hub: Hub) -> None:
     model = base(11)
     root = upload(hub, safetensors(model), "ada")

@@ -65,11 +65,13 @@ def _private(asked: dict[str, Any]) -> bool | None:
 
 
 def delete(rooms: Rooms, request: Request) -> Answer:
-    """Says what that frees and what stays for whom; the Hub's clients do not read it."""
+    """Says what that frees and what stays for whom; the Hub's clients show no more of it than a warning."""
     rid = _new_id(rooms, request.actor, request.json())
     left = storing.of_leaving(rooms, request, rooms.repos.registry.open(request.actor, rid, "admin"))
     rooms.repos.registry.delete(request.actor, rid)
     rooms.jobs.wake()
+    said = leaving.sentence(left, rooms.settings.undelete_s)
+    stays = left.dependants or left.alike or left.shared_files
     return json(
         {
             "files": left.files,
@@ -77,10 +79,12 @@ def delete(rooms: Rooms, request: Request) -> Answer:
             "kept": left.kept_bytes,
             "keptFor": [{"id": one.full, "type": one.type} for one in left.kept_for],
             "dependants": left.dependants,
+            "alike": left.alike,
             "sharedFiles": left.shared_files,
             "shared": left.shared_bytes,
-            "message": leaving.sentence(left, rooms.settings.undelete_s),
-        }
+            "message": said,
+        },
+        headers={"X-HF-Warning": f"deleted; {said[:500]}"} if stays else None,
     )
 
 

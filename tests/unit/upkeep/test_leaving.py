@@ -25,6 +25,11 @@ def rid(name: str) -> RepoId:
             Leaving(2, 999_700, 5, 1, (rid("b"),), 1, 7 * 10**12),
             "Frees 1 MB. Kept 5 bytes: 1 repo depends on it (a/b). 1 file stays (7 TB), since other repos hold the same.",
         ),
+        (
+            Leaving(2, 0, 2_000, 1, (rid("b"),), 0, 0, 19),
+            "Frees 0 bytes. Kept 2 kB: 1 repo depends on it (a/b), 19 repos have the same tensors.",
+        ),
+        (Leaving(2, 0, 2_000, 0, (), 0, 0, 1), "Frees 0 bytes. Kept 2 kB: 1 repo has the same tensors."),
     ],
 )
 def test_deleting_is_told_in_a_sentence(left: Leaving, said: str) -> None:
