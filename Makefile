@@ -32,7 +32,7 @@ clients: $(STAMP) ## the real clients alone
 	$(BIN)/python scripts/clients/setup.py
 	$(BIN)/python -m pytest -q tests/clients
 
-soak: $(STAMP) ## the long ones: an hour of kill -9 on the store (HEADWATER_SOAK_S=3600), 20 GB uploads: 90 minutes
+soak: $(STAMP) ## the long ones: an hour of kill -9 on the store (HEADWATER_SOAK_S=3600), a churn of all requests (HEADWATER_CHURN_S=300), 20 GB uploads: 95 minutes
 	$(BIN)/python -m pytest -q -m soak tests
 
 bench: $(STAMP) ## the bars of the design, as CPU-seconds and ratios
