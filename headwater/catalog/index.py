@@ -122,11 +122,16 @@ _HELD_BYTES = (
     .join_from(hold, blob, hold.c.sha256 == blob.c.sha256)
     .where(hold.c.repo_id == bindparam("of_repo"), hold.c.committed.is_(True))
 )
+_HOLDING = (
+    select(hold.c.repo_id)
+    .where(hold.c.repo_id.in_(bindparam("of_repos", expanding=True)), hold.c.committed.is_(True))
+    .distinct()
+)
 _TAG_IDS = select(catalog.c.tag_ids).where(catalog.c.repo_id == bindparam("of_repo"))
 _TAGS_KNOWN = select(tag.c.key, tag.c.id).where(
     tag.c.type == bindparam("of_type"), tag.c.key.in_(bindparam("of_keys", expanding=True))
 )
-_IS_LIVE = select(repo.c.id).where(repo.c.id == bindparam("of_repo"), repo.c.state == "live")
+_READ_AT = select(standing.c.modified_ms).where(standing.c.repo_id == bindparam("of_repo"))
 _LIVE = (
     select(repo.c.id)
     .where(repo.c.state == "live", repo.c.id > bindparam("after"))
@@ -142,7 +147,8 @@ class Index:
         self._db = db
         self._clock = clock
         self._read = read
-        # One reading of a repo at a time: an older one must not be written after a newer one.
+        # One reading of a repo at a time: an older one must not be written after a newer one. Other processes
+        # (`headwater rebuild`) have locks of their own: `_is_read`.
         self._locks = tuple(threading.Lock() for _ in range(LOCKS))
         self._following = threading.Lock()
         self._tallies: Lru[int, tuple[CommitId, Tally]] = Lru(TALLIES_WEIGHT_MAX)
@@ -156,14 +162,20 @@ class Index:
 
     def _take(self, connection: Connection, batch: list[Event]) -> None:
         changed: dict[int, None] = {}
+        beside: dict[int, None] = {}
         liked: dict[int, None] = {}
         for event in batch:
             if event.repo_id is None:
                 continue
             if event.kind in _WHOLE or (event.kind == "ref.moved" and event.data.get("ref") == MAIN):
                 changed[event.repo_id] = None
+            elif event.kind == "ref.moved":
+                beside[event.repo_id] = None
             elif event.kind in _LIKES:
                 liked[event.repo_id] = None
+        if beside:
+            # A commit beside main may bring large files, which count among what the repo stores. Text alone does not.
+            changed |= dict.fromkeys(connection.execute(_HOLDING, {"of_repos": list(beside)}).scalars())
         for repo_id in changed:
             jobs.enqueue(connection, self._clock, JOB, str(repo_id), {})
         counts.refresh(connection, [repo_id for repo_id in liked if repo_id not in changed], self._clock.now_ms())
@@ -186,11 +198,13 @@ class Index:
                 before = _weights(connection, repo_id)
             finding = self._found(row, before)
             with self._db.write_soft() as connection:
-                # Read again inside: it may have been deleted since, and rows of a deleted repo would stay.
-                if finding is None or connection.execute(_IS_LIVE, {"of_repo": repo_id}).first() is None:
+                # Read again inside, where nobody changes it: it may have been deleted since, and rows of a deleted repo
+                # would stay; or moved or hidden.
+                now = self._read.repo(repo_id)
+                if finding is None or now is None:
                     _forget(connection, repo_id)
-                else:
-                    _put(connection, row, finding, self._clock.now_ms())
+                elif now.updated_ms == row.updated_ms or not _is_read(connection, now):
+                    _put(connection, now, finding, self._clock.now_ms())
 
     def _found(self, row: RepoRow, before: Weights | None) -> _Finding | None:
         """None: it was deleted while it was read, so that something of it was not there any more."""
@@ -302,6 +316,11 @@ class Index:
         except (Corrupt, EntryMissing):  # the older revision may be damaged, and is not needed
             return None
         return tally
+
+
+def _is_read(connection: Connection, now: RepoRow) -> bool:
+    """Whether the repo was read as it is now, by another process: an older reading must not be written over that."""
+    return connection.execute(_READ_AT, {"of_repo": now.id}).scalar() == now.updated_ms
 
 
 def _weights(connection: Connection, repo_id: int) -> Weights | None:

@@ -39,7 +39,7 @@ class Program(click.Group):
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, prog_name="headwater")
 def program() -> None:
-    r"""Headwater: a hub for open-weight models that anybody can own.
+    """Headwater: a hub for open-weight models that anybody can own.
 
     \b
     Start one:            headwater serve
@@ -48,7 +48,7 @@ def program() -> None:
 
     Every option can also be set as HEADWATER_NAME in the environment, or in the TOML file that HEADWATER_CONFIG names;
     all of them are listed at /docs/reference/settings of a running hub.
-    """
+    """  # noqa: D301 - a backspace as such: it tells click to keep the lines as they are
 
 
 admin.add_command(repo)

@@ -21,6 +21,7 @@ from rich.text import Text
 from headwater.accounts import OPERATOR, Accounts
 from headwater.accounts import seed as seeding
 from headwater.accounts.people import Kind
+from headwater.cli import address
 from headwater.ground import names
 from headwater.ground.clock import iso
 from headwater.ground.errors import Conflict, EntryMissing
@@ -63,7 +64,7 @@ def _accounts() -> Accounts:
     """Opened once per run, when the first command needs it, so that --help works everywhere."""
     ctx = click.get_current_context()
     if _OPEN not in ctx.meta:
-        accounts = open_accounts(from_environment(data=ctx.meta.get(_DATA)))
+        accounts = open_accounts(address.as_served(from_environment(data=ctx.meta.get(_DATA))))
         ctx.find_root().call_on_close(accounts.db.close)
         ctx.meta[_OPEN] = accounts
     opened: Accounts = ctx.meta[_OPEN]
@@ -158,6 +159,23 @@ def user_set_password(name: str, password_stdin: bool) -> None:
     accounts.set_password(OPERATOR, name, _password(password_stdin))
 
 
+@user.command("set-profile")
+@_data_option
+@click.argument("name")
+@click.option("--fullname", help="The name that people read; '' for none.")
+@click.option("--email", help="Where mail reaches the user; '' for none.")
+def user_set_profile(name: str, fullname: str | None, email: str | None) -> None:
+    """Change a user's full name or e-mail address, and leave what is not given."""
+    accounts = _accounts()
+    found = accounts.user(name)
+    accounts.set_profile(
+        OPERATOR,
+        name,
+        found.fullname if fullname is None else fullname,
+        found.email if email is None else email,
+    )
+
+
 @user.command("disable")
 @_data_option
 @click.argument("name")
@@ -187,7 +205,7 @@ def user_make_admin(name: str, undo: bool) -> None:
 @_data_option
 @click.argument("name")
 def user_link(name: str) -> None:
-    """Print a link that signs the user in, once (settings `public_url`, `signin_link_s`)."""
+    """Print a link that signs the user in, once (setting `signin_link_s`), to the hub as it was last served."""
     accounts = _accounts()
     _print_link(accounts, accounts.user(name).id)
 
@@ -238,6 +256,15 @@ def org_list(as_json: bool) -> None:
 def org_set_visibility(name: str, visibility: str) -> None:
     """Visibility of an organization's new repos whose creator does not say."""
     _accounts().set_org(OPERATOR, name, default_visibility=visibility)
+
+
+@org.command("set-profile")
+@_data_option
+@click.argument("name")
+@click.option("--fullname", required=True, help="The name that people read; '' for none.")
+def org_set_profile(name: str, fullname: str) -> None:
+    """Change an organization's full name."""
+    _accounts().set_org(OPERATOR, name, fullname=fullname)
 
 
 def _add_names(group: click.Group, kind: Kind) -> None:

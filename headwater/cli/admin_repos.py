@@ -17,6 +17,7 @@ from headwater.ground.clock import iso
 from headwater.ground.errors import RepoMissing
 from headwater.ground.names import REPO_TYPES, RepoId
 from headwater.ground.settings import from_environment
+from headwater.repos.registry import SDKS
 from headwater.repos.tables import repo as repo_table
 
 if TYPE_CHECKING:
@@ -53,11 +54,14 @@ def repo() -> None:
 @_type_option
 @_data_option
 @click.option("--visibility", type=_visibility, help="Default: the organization's, else the hub's.")
-def create(name: str, kind: str, data: str | None, visibility: str | None) -> None:
+@click.option("--sdk", type=click.Choice(SDKS), help="What runs a space. Default: static.")
+def create(name: str, kind: str, data: str | None, visibility: str | None, sdk: str | None) -> None:
     """Make the repo NAME: `namespace/name`, or `name` alone for one without a namespace, such as gpt2."""
     private = None if visibility is None else visibility == "private"
+    if kind == "space":
+        sdk = sdk or "static"
     with _rooms(data) as rooms:
-        made = rooms.repos.registry.create(OPERATOR, _id(kind, name), private)
+        made = rooms.repos.registry.create(OPERATOR, _id(kind, name), private, sdk)
     for warning in made.warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo(made.repo.rid.full)

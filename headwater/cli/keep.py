@@ -45,8 +45,8 @@ def verify(data: str | None, read_percent: float, as_json: bool) -> None:
         for problem in checking.verify(rooms.db, rooms.repos, rooms.store, rooms.xets, read_percent, step):
             problems.append(problem)
             if not as_json:
-                touched = f"  (in {', '.join(problem.repos)})" if problem.repos else ""
-                click.echo(f"{problem.what} {problem.name}: {problem.text}{touched}")
+                named = problem.files or problem.repos
+                click.echo("\n  touches ".join([f"{problem.what} {problem.name}: {problem.text}", *named]))
     if as_json:
         click.echo(msgspec.json.encode({"checked": done, "read_percent": read_percent, "problems": problems}))
     else:

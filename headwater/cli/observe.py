@@ -189,12 +189,13 @@ def registry(account: str | None, data: str | None, as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode({"version": found.version, "rows": rows}), indent=2))
         return
     table = Table(box=None, pad_edge=False)
-    titles = ("account", "country", "override", "organisation", "type", "valid", "evidence", "conflict", "source")
+    titles = ("account", "country", "override", "organisation", "parent", "type", "valid", "evidence", "conflict",
+              "source")  # fmt: skip
     for title in titles:
         table.add_column(title, overflow="fold", no_wrap=title == "account")
     for row in rows:
         valid = f"{row.valid_from or ''}..{row.valid_to or ''}" if row.valid_from or row.valid_to else ""
-        cells = (row.account, row.country, row.override, row.organisation, row.type, valid)
+        cells = (row.account, row.country, row.override, row.organisation, row.parent, row.type, valid)
         table.add_row(*(Text(cell) for cell in (*cells, row.evidence, row.conflict, row.source)))
     Console().print(table)
     click.echo(f"{len(rows)} rows, version {found.version}", err=True)

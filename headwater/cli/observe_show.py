@@ -19,24 +19,30 @@ if TYPE_CHECKING:
 
 _STYLES = {"reproduced": "green", "contradicted": "red", "depends on": "yellow", "undecidable": "dim"}
 _KINDS = (".png", ".svg", ".json")
+FEW = 4  # names of snapshots in a table's cell
 
 
 @click.command()
 @click.argument("claim_id", required=False, metavar="[ID]")
+@click.option("--sql", "as_sql", is_flag=True, help="Only the rule and the SQL of every case of one claim.")
 @data_option
 @json_option
-def claims(claim_id: str | None, data: str | None, as_json: bool) -> None:
-    """Check what people publish: every claim with its verdict, or one with all its cases.
+def claims(claim_id: str | None, data: str | None, as_json: bool, as_sql: bool) -> None:
+    """Check what people publish: every claim with its verdict, or one with all its cases, queries and data.
 
     A claim of your own is a TOML file in DATA/observatory/claims.
     """
     from headwater.observatory.claims import Claims, check, check_all
 
+    if as_sql and (as_json or not claim_id):
+        raise Invalid("--sql: shows the SQL of one claim; name it, and leave out --json")
     world = open_world(data)
     if claim_id:
         one = check(world, Claims.load(world).named(claim_id))
         if as_json:
             click.echo(msgspec.json.encode(one))
+        elif as_sql:
+            click.echo(_sql_of(one))
         else:
             _show_one(one)
         return
@@ -141,16 +147,50 @@ def _show_one(one: ClaimResult) -> None:
     )
     if one.claim.note:
         console.print(Text(one.claim.note, style="dim"))
+    if not one.cases:
+        return
     table = Table(box=None, pad_edge=False)
-    for name in ("case", "holds", *one.claim.figures):
-        table.add_column(Text(name))
+    for name in ("case", "holds", *one.claim.figures, "data"):
+        table.add_column(Text(name), overflow="fold")
     for case in one.cases:
         holds = {True: "yes", False: "no", None: case.why or "can't tell"}[case.holds]
-        table.add_row(
-            Text(case.name), Text(holds), *(Text(_figure(case.figures.get(name))) for name in one.claim.figures)
-        )
-    if one.cases:
-        console.print(table)
+        figures = (Text(_figure(case.figures.get(name))) for name in one.claim.figures)
+        table.add_row(Text(case.name), Text(holds), *figures, Text(_few(case.snapshots)))
+    console.print(table)
+    _show_behind(console, one)
+
+
+def _show_behind(console: Console, one: ClaimResult) -> None:
+    """What a verdict rests on: the query of every case, and the snapshots with date, licence and biases."""
+    from headwater.observatory.claims import command, data_of
+
+    console.print(Text("\nQueries", style="bold"))
+    if one.claim.question:
+        for case in one.cases:
+            console.print(Text(f"{case.name}: {command(one.claim, case)}"), soft_wrap=True)
+    console.print(Text(f"The rule and the SQL: headwater observatory claims {one.claim.id} --sql"), soft_wrap=True)
+    found = data_of(one)
+    if found:
+        console.print(Text("\nData", style="bold"))
+    for data in found:
+        parts = (f"{data.id}, as of {data.date}", f"licence: {data.licence or 'unknown'}", data.attribution)
+        console.print(Text("; ".join(part for part in parts if part)), soft_wrap=True)
+        if data.biases:
+            console.print(Text(f"  Biases: {data.biases}", style="dim"), soft_wrap=True)
+
+
+def _sql_of(one: ClaimResult) -> str:
+    """The rule, and the SELECT of every case, that anybody can ask of the same snapshots."""
+    holds = f"-- holds, over the rows of each case\n{one.claim.holds.strip()}" if one.claim.holds else ""
+    cases = (
+        f"-- {case.name}; {', '.join(case.snapshots) or 'no data'}\n{case.sql or one.claim.sql.strip()};"
+        for case in one.cases
+    )
+    return "\n\n".join(part for part in (holds, *cases) if part) or f"{one.claim.id} has no rule: no data can decide it"
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")
 
 
 def _figure(value: object) -> str:

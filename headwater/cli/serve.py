@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from headwater.cli import address
 from headwater.ground import log
 from headwater.ground.errors import Unavailable
 from headwater.ground.settings import Settings, from_environment
@@ -44,6 +45,8 @@ def listening(settings: Settings) -> Any:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and address.stands_for_all(settings.host):
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # all means IPv4 too, whatever the system's way
         try:
             sock.bind((settings.host, settings.port))
         except OSError as error:
@@ -53,12 +56,13 @@ def listening(settings: Settings) -> Any:
         yield sock
 
 
-def run(settings: Settings, sock: socket.socket) -> None:
+def run(given: Settings, sock: socket.socket) -> None:
     import uvicorn
 
     from headwater import app as root
     from headwater.front.protocol import uvicorn_options
 
+    settings = address.reachable(given)
     with root.owning(Path(settings.data)):
         rooms = root.open_rooms(settings)
         root.prepare(rooms)
@@ -69,7 +73,8 @@ def run(settings: Settings, sock: socket.socket) -> None:
         server.config.load()
         # Whoever reads the announcement may connect at once: the first moments' requests wait and are not refused.
         sock.listen(server.config.backlog)
-        announce(rooms, settings)
+        address.leave(Path(settings.data), settings.base_url)
+        announce(rooms, given)
         # What stands now stands for good: a full collection over it would stop every request for 50 ms.
         gc.collect()
         gc.freeze()
@@ -90,9 +95,13 @@ def _serve(server: Any, sock: socket.socket) -> None:
         runner.run(server.serve(sockets=[sock]))
 
 
-def announce(rooms: Any, settings: Settings) -> None:
+def announce(rooms: Any, given: Settings) -> None:
     """Where it is and, while nobody can administer it, a way in. To stderr, and never into the log."""
-    lines = [f"Headwater serves {settings.base_url}", f"  data      {Path(settings.data).resolve()}"]
+    settings: Settings = rooms.settings
+    lines = [f"Headwater serves {settings.base_url}"]
+    if settings.public_url != given.public_url:
+        lines.append("            (a guess: every address of this machine is listened on; set --public-url to another)")
+    lines.append(f"  data      {Path(settings.data).resolve()}")
     if not rooms.accounts.has_admin():
         lines.append(f"  sign in   {first_link(rooms, settings)}")
         lines.append("            (once, within a day; it makes you the administrator)")

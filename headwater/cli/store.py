@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +26,15 @@ from headwater.ground.errors import Corrupt, EntryMissing, HeadwaterError, Inval
 from headwater.ground.names import REPO_TYPES, Sha256
 
 if TYPE_CHECKING:
+    from headwater.app import Sealing
     from headwater.front.rooms import Rooms
+    from headwater.store.report import Costs
     from headwater.store.seal import Report
 
 IDLE_S = 60.0  # the sealing process waits so long for more work: starting it costs seconds
 LOOK_S = 1.0
 KIB = 1024
+UNFOLDED_COLUMNS = 4_096  # wider than any row
 
 type_option = click.option("--type", "kind", type=click.Choice(REPO_TYPES), default="model", show_default=True)
 
@@ -115,10 +118,12 @@ def rebase(repo: str | None, all_repos: bool, kind: str, data: str | None, as_js
 
 def _store_all(data: str | None, kind: str, repo: str | None, as_json: bool, *, anew: bool) -> None:
     from headwater import app as root
-    from headwater.lineage.job import relative_of
+    from headwater.store.sealing import is_paused
 
-    failed = 0
+    failed: set[int] = set()
     with rooms_of(data) as rooms, bar("looking") as show:
+        if is_paused(rooms.store.objects.root):
+            click.echo("Sealing is paused; what is asked for by hand is done all the same.", err=True)
         sealing = root.sealing_of(rooms, lambda: True, show)
         work = sealing.work
         files = _files(rooms, kind, repo)
@@ -126,22 +131,36 @@ def _store_all(data: str | None, kind: str, repo: str | None, as_json: bool, *, 
             work.look(file.sha256, file.name, file.size)
             show(number + 1, len(files))
         for file in files:
-            found = work.parents.relatives(file.sha256) if anew else work.parents.candidates(file.sha256)
-            relatives = [relative_of(one) for one in found]
             try:
-                how = sealing.rebaser.rebase if anew else sealing.sealer.seal
-                report = how(file.sha256, file.name, relatives)
+                report = _stored(sealing, file.sha256, anew)
             except EntryMissing:
                 continue  # collected meanwhile
             except HeadwaterError as error:
-                failed += 1
+                failed.add(error.exit_status)
                 told = {"repo": file.repo, "file": file.name, "sha256": file.sha256, "error": error.text}
                 _say(as_json, told, f"{file.repo}/{file.name}: {error.text}")
                 continue
-            work.parents.record(file.sha256, found)
             _say(as_json, {"repo": file.repo, "file": file.name, **msgspec.to_builtins(report)}, _line(file, report))
     if failed:
-        sys.exit(Corrupt.exit_status)
+        sys.exit(max(failed))  # damage before anything else
+
+
+def _stored(sealing: Sealing, sha256: Sha256, anew: bool) -> Report:
+    """Seals a file, or stores it anew. EntryMissing if no live repo holds it any more."""
+    work = sealing.work
+    found = work.parents.relatives(sha256) if anew else work.parents.candidates(sha256)
+    offer = work.offer(sha256, found)
+    if offer is None:
+        raise EntryMissing(sha256)
+    if anew:
+        report = sealing.rebaser.rebase(sha256, *offer)
+        work.parents.record(sha256, found)
+        return report
+    report = sealing.sealer.seal(sha256, *offer)
+    work.settle(sha256, found)
+    if work.parents.forbidden(sha256):  # at once; should it fail, the hub does it, as it does all else that follows
+        _stored(sealing, sha256, anew=True)
+    return report
 
 
 def _say(as_json: bool, told: Any, text: str) -> None:
@@ -201,7 +220,8 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(title, overflow="fold", justify="left" if number == 0 else "right")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # as Text: brackets in a name are no markup
-    Console(soft_wrap=True).print(table)
+    # A terminal folds what is too wide for it; a file or a program gets a line a row.
+    Console(soft_wrap=True, width=None if sys.stdout.isatty() else UNFOLDED_COLUMNS).print(table)
 
 
 @store_commands.command("explain")
@@ -212,15 +232,14 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @json_option
 def explain(repo: str, file: str | None, kind: str, data: str | None, as_json: bool) -> None:
     """What the files of REPO cost, or FILE tensor by tensor: how each is stored, on what, and why."""
-    from headwater.store import report
-
     with rooms_of(data) as rooms:
         files = [one for one in _files(rooms, kind, repo) if file is None or one.name == file]
         if file is not None and not files:
             raise EntryMissing(file, text=f"{repo} holds no large file {file!r}; small ones lie in git")
-        found = [(one, report.explain(rooms.store, one.sha256, one.name)) for one in files]
+        found = [(one, _costs(rooms, one)) for one in files]
+        parents = _files_of(rooms, {key for _, costs in found for tensor in costs.tensors for key in tensor.parents})
     if as_json:
-        click.echo(msgspec.json.encode([{"file": one.name, **msgspec.to_builtins(costs)} for one, costs in found]))
+        click.echo(msgspec.json.encode([_explained(one, costs, parents) for one, costs in found]))
         return
     for one, costs in found:
         click.echo(
@@ -228,18 +247,66 @@ def explain(repo: str, file: str | None, kind: str, data: str | None, as_json: b
             f"{size_text(costs.own_bytes)} alone and {size_text(costs.shared_bytes)} shared with other files"
         )
         if file is not None:
-            _table(("tensor", "dtype", "shape", "takes", "alone", "stored as", "why", "depth"), _rows(costs))
+            _table(
+                ("tensor", "dtype", "shape", "raw", "takes", "left", "alone", "stored as", "on", "why", "depth"),
+                _rows(costs, parents),
+            )
 
 
-def _rows(costs: Any) -> list[tuple[str, ...]]:
+def _costs(rooms: Rooms, file: File) -> Costs:
+    from headwater.lineage import graphs
+    from headwater.store import report
+
+    with rooms.db.read() as connection:
+        place = graphs.place(connection, file.sha256) or graphs.Place(file.name)
+    return report.explain(rooms.store, file.sha256, place.path, place.beside)
+
+
+def _files_of(rooms: Rooms, keys: Collection[str]) -> dict[str, str]:
+    """Stored tensors by key, each in the file that brought it first, as repo/path. Those that no live repo has lack."""
+    from sqlalchemy import select
+
+    from headwater.ground.db import batches
+    from headwater.repos.tables import hold, repo
+    from headwater.store.tables import blob_tensor, tensor
+
+    found: dict[str, str] = {}
+    with rooms.db.read() as connection:
+        for batch in batches(sorted(keys)):
+            rows = connection.execute(
+                select(tensor.c.key, repo.c.namespace, repo.c.name, hold.c.path)
+                .join_from(tensor, blob_tensor, blob_tensor.c.tensor == tensor.c.id)
+                .join(hold, hold.c.sha256 == blob_tensor.c.sha256)
+                .join(repo, repo.c.id == hold.c.repo_id)
+                .where(
+                    tensor.c.key.in_([bytes.fromhex(key) for key in batch]), hold.c.committed, repo.c.state == "live"
+                )
+                .order_by(repo.c.created_ms, repo.c.id)
+            )
+            for key, *place in rows:
+                found.setdefault(key.hex(), "/".join(part for part in place if part))
+    return found
+
+
+def _explained(file: File, costs: Any, parents: Mapping[str, str]) -> dict[str, Any]:
+    shown = {"file": file.name, **msgspec.to_builtins(costs)}
+    for one in shown["tensors"]:
+        one["stored_on"] = [parents.get(key) for key in one["parents"]]
+    return shown
+
+
+def _rows(costs: Any, parents: Mapping[str, str]) -> list[tuple[str, ...]]:
     return [
         (
             one.name,
             one.dtype,
             "x".join(map(str, one.shape)),
+            size_text(one.raw_bytes),
+            size_text(one.stored_bytes),
             f"{100 * one.stored_bytes / max(one.raw_bytes, 1):.3g} %",
             f"{100 * one.alone_bytes / max(one.raw_bytes, 1):.3g} %",
             f"{one.kind}{f', shared by {one.others + 1} files' if one.others else ''}",
+            ", ".join(dict.fromkeys(parents.get(key, "a deleted repo's file") for key in one.parents)),
             one.why,
             str(one.depth),
         )
@@ -274,6 +341,7 @@ def verify(data: str | None, read_percent: float, as_json: bool) -> None:
     import random
 
     from headwater.store import check
+    from headwater.upkeep.verify import touched
 
     problems: list[Any] = []
     done = 0
@@ -286,9 +354,10 @@ def verify(data: str | None, read_percent: float, as_json: bool) -> None:
             show(done, total)
 
         for finding in check.check(rooms.store, rooms.xets, read_percent, random.Random(), step):  # noqa: S311 - a sample
-            problems.append(finding)
+            named = [place.file for place in touched(rooms.db, finding)]
+            problems.append({**msgspec.to_builtins(finding), "named": named})
             if not as_json:
-                click.echo(f"{finding.what} {finding.name}: {finding.text}")
+                click.echo("\n  touches ".join([f"{finding.what} {finding.name}: {finding.text}", *named]))
     if as_json:
         click.echo(msgspec.json.encode({"checked": done, "read_percent": read_percent, "problems": problems}))
     else:
@@ -306,16 +375,19 @@ def sweep(data: str | None, as_json: bool) -> None:
     from headwater.store import sweep as sweeping
 
     settings = settings_of(data)
-    try:
-        with root.owning(Path(settings.data)), rooms_of(data) as rooms:
-            root.prepare(rooms)
-            found: Any = root.upkeep_of(rooms).collect()
-    except Unavailable:
-        with rooms_of(data) as rooms:
-            tensors = sweeping.tensors(rooms.store)
-            packs = sweeping.packs(rooms.store)
-            found = sweeping.Swept(tensors=tensors.tensors, packs=packs.packs, freed_bytes=packs.freed_bytes)
-    text = f"{found.blobs} files, {found.tensors} tensors and {found.packs} packs collected, "
+    raw = ""
+    with bar("collecting"):
+        try:
+            with root.owning(Path(settings.data)), rooms_of(data) as rooms:
+                root.prepare(rooms)
+                found: Any = root.upkeep_of(rooms).collect()
+                raw = f", {found.raw_copies} raw copies of sealed files"
+        except Unavailable:
+            with rooms_of(data) as rooms:
+                tensors = sweeping.tensors(rooms.store)
+                packs = sweeping.packs(rooms.store)
+                found = sweeping.Swept(tensors=tensors.tensors, packs=packs.packs, freed_bytes=packs.freed_bytes)
+    text = f"{found.blobs} files{raw}, {found.tensors} tensors and {found.packs} packs collected, "
     _say(as_json, found, f"{text}{size_text(found.freed_bytes)} freed")
 
 
@@ -331,6 +403,8 @@ def purge(sha256: tuple[str, ...], data: str | None, as_json: bool) -> None:
     of them can't be brought back any more. The hub must not run.
     """
     from headwater import app as root
+    from headwater.ground import jobs
+    from headwater.lineage.following import RESEAL
     from headwater.store import purge as purging
     from headwater.store.rebase import Rebaser
 
@@ -340,14 +414,21 @@ def purge(sha256: tuple[str, ...], data: str | None, as_json: bool) -> None:
         files = [names.sha256(one) for one in sha256]
         for rid in rooms.repos.registry.purge_holders(files):
             click.echo(f"{rid.type} {rid.full} was deleted, and can't be brought back any more", err=True)
-        found = purging.purge(rooms.store, rooms.xets, Rebaser(rooms.store, progress=show), files)
+
+        def moved(dependants: Collection[Sha256]) -> None:
+            """The hub will look for other relatives of theirs."""
+            with rooms.db.write_soft() as connection:
+                for one in dependants:
+                    jobs.enqueue(connection, rooms.clock, RESEAL, one, {})
+
+        found = purging.purge(rooms.store, rooms.xets, Rebaser(rooms.store, progress=show), files, moved)
     _say(as_json, found, f"{found.files} files destroyed, {found.anew} tensors of others stored anew")
 
 
 @store_commands.command("pause")
 @data_option
 def pause(data: str | None) -> None:
-    """Seal nothing until `resume`, whatever the setting says. What is sealed stays, and is served."""
+    """Seal nothing until `resume` but by hand, whatever the setting says. What is sealed stays, and is served."""
     from headwater.store import sealing
 
     sealing.pause(Path(settings_of(data).data) / "store")
@@ -393,7 +474,12 @@ def work(data: str | None) -> None:
         runner = Runner(rooms.db, rooms.clock, made.work.handlers)
         last_s = rooms.clock.tick_s()
         while going() and rooms.clock.tick_s() - last_s < IDLE_S:
-            if runner.drain(jobs_max=1):
+            try:
+                done = runner.drain(jobs_max=1)
+            except Unavailable as error:  # a busy or full database; the job is still there
+                log.log.warning("jobs wait", reason=error.text)
+                done = 0
+            if done:
                 last_s = rooms.clock.tick_s()
             else:
                 time.sleep(LOOK_S)

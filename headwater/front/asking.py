@@ -1,7 +1,8 @@
 """The way to the Observatory for its pages and its HTTP API: who sees what of it, and whose turn it is.
 
 A question can take both cores for seconds, and anybody may ask. So one runs at a time, a few may wait for it, and the
-others are told to come back. What was asked before comes out of the Observatory's own cache and waits for nobody.
+others are told to come back. What was asked before comes out of the Observatory's own cache and waits for nobody. No
+page waits for verdicts: claims over new data are checked beside it, after whoever asks a question.
 Refuses to know how an answer is shown. Importing this file brings DuckDB and Arrow (46 MB): handlers do it when they
 are first called.
 """
@@ -27,12 +28,22 @@ from headwater.ground.errors import EntryMissing, HeadwaterError, Invalid, Unava
 from headwater.observatory.answer import Answer, kept
 from headwater.observatory.ask import ask, question
 from headwater.observatory.choices import Choices
-from headwater.observatory.claims import Claim, ClaimResult, Claims, Unreadable, Verdict, check, state_of
+from headwater.observatory.claims import (
+    Claim,
+    ClaimResult,
+    Claims,
+    Unreadable,
+    Verdict,
+    check,
+    kept_result,
+    state_of,
+)
 from headwater.observatory.run import run
 from headwater.observatory.world import Snapshot, World
 
 WAIT_S = 10.0  # for one's turn: what a person waits for a page
 CLAIMS_S = 8.0  # of one request for claims that nobody has checked yet; the next request goes on
+SO_FAR_S = 0.1  # of a page for verdicts that are worked out just then: a few claims over little data take less
 WAITING_SHARE = 4  # one request thread in four may wait for a turn; the others serve the hub
 RETRY_AFTER_S = 10
 ANSWERS_KNOWN_MAX = 4_000  # as many as the cache has files; 200 bytes each
@@ -93,7 +104,7 @@ class Turns:
         self.wait_s = wait_s
         self._waiting_max = waiting_max
         self._turn = threading.Lock()
-        self._count = threading.Lock()
+        self._count = threading.Condition()
         self._waiting = 0
 
     @contextmanager
@@ -108,12 +119,26 @@ class Turns:
         finally:
             with self._count:
                 self._waiting -= 1
+                self._count.notify_all()
         if not come:
             raise _busy()
         try:
             yield
         finally:
             self._turn.release()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn just now."""
+        return self._waiting
+
+    @contextmanager
+    def spare(self) -> Iterator[None]:
+        """For work that nobody waits for: whoever waits for a turn goes first."""
+        with self._count:
+            self._count.wait_for(lambda: not self.waiting)
+        with self._turn:
+            yield
 
 
 class Desk:
@@ -126,6 +151,9 @@ class Desk:
         self._answers: OrderedDict[bytes, str] = OrderedDict()
         """What was asked, of which data -> the key under which the Observatory's cache has the answer."""
         self._verdicts: OrderedDict[bytes, ClaimResult] = OrderedDict()
+        self._worker: threading.Thread | None = None
+        self._failed: Exception | None = None
+        """What ended the worker; the next who looks is told."""
 
     def answer(self, name: str, choices: Choices) -> Answer:
         """The answer to a question, from the cache or in one's turn.
@@ -155,29 +183,74 @@ class Desk:
         request."""
         loaded, state = Claims.load(self.world), state_of(self.world)
         stop = time.monotonic() + CLAIMS_S
-        found: list[ClaimResult] = []
-        pending: list[Claim] = []
-        for claim in loaded.claims:
-            asked = _digest(state, msgspec.json.encode(claim))
-            result = self._verdicts.get(asked)
-            if result is None and not pending and time.monotonic() < stop:
-                result = self._check(claim, state, asked)
-            if result is None:
-                pending.append(claim)
-            else:
-                found.append(result)
-        found.sort(key=lambda one: (VERDICT_ORDER.index(one.verdict), one.claim.id))
-        return Checked(tuple(found), loaded.unreadable, tuple(pending))
+        pending = self._unknown(loaded, state)
+        while pending and time.monotonic() < stop:
+            try:
+                with self.turns.mine():
+                    self._check(pending[0], state)
+            except Unavailable:  # the page tells the others, and this one next time
+                break
+            pending = pending[1:]
+        return self._checked(loaded, state)
 
-    def _check(self, claim: Claim, state: bytes, asked: bytes) -> ClaimResult | None:
-        try:
-            with self.turns.mine():
-                result = check(self.world, claim, state=state)
-        except Unavailable:  # the page tells the others, and this one next time
-            return None
+    def claims_so_far(self) -> Checked:
+        """Every claim, at once: those that nobody has checked yet are worked out for whoever looks next."""
+        loaded, state = Claims.load(self.world), state_of(self.world)
         with self._lock:
-            _remember(self._verdicts, asked, result, VERDICTS_KNOWN_MAX)
-        return result
+            failed, self._failed = self._failed, None
+        if failed is not None:
+            raise failed
+        pending = self._unknown(loaded, state)
+        if pending:
+            self._begin(pending, state).join(SO_FAR_S)
+        return self._checked(loaded, state)
+
+    def _checked(self, loaded: Claims, state: bytes) -> Checked:
+        known = [(claim, self._verdict(claim, state)) for claim in loaded.claims]
+        found = sorted(
+            (result for _, result in known if result is not None),
+            key=lambda one: (VERDICT_ORDER.index(one.verdict), one.claim.id),
+        )
+        return Checked(tuple(found), loaded.unreadable, tuple(claim for claim, result in known if result is None))
+
+    def _unknown(self, loaded: Claims, state: bytes) -> list[Claim]:
+        return [claim for claim in loaded.claims if self._verdict(claim, state) is None]
+
+    def _verdict(self, claim: Claim, state: bytes) -> ClaimResult | None:
+        asked = _digest(state, msgspec.json.encode(claim))
+        known = self._verdicts.get(asked)
+        if known is None and (known := kept_result(self.world, claim, state)) is not None:
+            with self._lock:
+                _remember(self._verdicts, asked, known, VERDICTS_KNOWN_MAX)
+        return known
+
+    def _check(self, claim: Claim, state: bytes) -> None:
+        """Works out a verdict, in one's turn. What an import came into is for nobody: the next asks of the new data."""
+        result = check(self.world, claim, state=state)
+        if state_of(self.world) != state:
+            return
+        with self._lock:
+            _remember(self._verdicts, _digest(state, msgspec.json.encode(claim)), result, VERDICTS_KNOWN_MAX)
+
+    def _begin(self, pending: list[Claim], state: bytes) -> threading.Thread:
+        """Whoever works out verdicts: one at a time."""
+        with self._lock:
+            if self._worker is None or not self._worker.is_alive():
+                self._worker = threading.Thread(target=self._work, args=(pending, state), name="claims")
+                self._worker.start()
+            return self._worker
+
+    def _work(self, pending: list[Claim], state: bytes) -> None:
+        try:
+            for claim in pending:
+                with self.turns.spare():
+                    # The process that ends waits for no more than one claim; after an import the next page begins anew.
+                    if not threading.main_thread().is_alive() or state_of(self.world) != state:
+                        return
+                    self._check(claim, state)
+        except (HeadwaterError, OSError, ValueError) as error:  # Arrow's own errors are of the last two kinds
+            with self._lock:
+                self._failed = error
 
 
 def desk(rooms: Rooms, actor: Actor) -> Desk:

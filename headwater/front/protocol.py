@@ -7,14 +7,17 @@ are complete, their size and number, the length of the URL, and the number of co
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Any
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from headwater.front.asgi import BEGUN, App
+from headwater.front import answer as answers
+from headwater.front.asgi import BEGUN, SECURITY_HEADERS, App
 from headwater.front.exchange import ANSWERED, TAKE, ZERO_COPY, Answered, Exchange, head
+from headwater.ground.errors import HeadwaterError, Invalid, NotOffered, TooMuch, Unavailable
 from headwater.ground.settings import Settings
 
 HEADERS_MAX = 100  # browsers send about 20, the clients about 12
@@ -41,7 +44,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.settings.connections_max:
-            self._refuse(503, "Service Unavailable", "Too many connections", "Retry-After: 5\r\n")
+            self._refuse(Unavailable("Too many connections; try again in a moment"))
             transport.close()
         else:
             self._await_headers()
@@ -75,7 +78,8 @@ class Connection(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > self.settings.url_bytes_max:
-            self._refuse(414, "URI Too Long", f"The address is longer than {self.settings.url_bytes_max} bytes")
+            most = self.settings.url_bytes_max
+            self._refuse(TooMuch(f"The address is longer than {most} bytes (setting url_bytes_max)", status=414))
             raise _Refused
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -90,14 +94,14 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
-            self._refuse(505, "HTTP Version Not Supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here")
+            self._refuse(NotOffered("Only HTTP/1.1 and HTTP/1.0 are spoken here", status=505))
             raise _Refused
         given = {name for name, _ in self.headers}
         if b"expect" in given:
             self.expect_100_continue = (b"expect", b"100-continue") in [(n, v.lower()) for n, v in self.headers]
         if version == "1.0" and b"transfer-encoding" in given:
             # RFC 9112, 6.1: faulty framing, which a proxy in front may read otherwise
-            self._refuse(400, "Bad Request", "HTTP/1.0 has no Transfer-Encoding")
+            self._refuse(Invalid("HTTP/1.0 has no Transfer-Encoding"))
             raise _Refused
         url = httptools.parse_url(self.url)
         self.scope["method"] = self.parser.get_method().decode("ascii")
@@ -160,12 +164,18 @@ class Connection(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
 
     def send_400_response(self, msg: str) -> None:
-        if not self._refused:
-            cycle: RequestResponseCycle | None = self.cycle
-            if cycle is not None and cycle.response_started and not cycle.response_complete:
-                self.transport.abort()  # the same
-            else:
-                super().send_400_response(msg)
+        """Where the parser gives up, perhaps in the middle of a body."""
+        if self._refused:
+            return
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._refuse(Invalid(msg))
+        elif cycle.response_started or self.pipeline:
+            self.transport.abort()  # as in `_refuse`
+        else:
+            self._refused = True
+            self._send_refusal(Invalid(msg))
+            self.transport.close()  # at once: what the request was answered otherwise must not follow
 
     def _between_requests(self) -> bool:
         # uvicorn's cycle is None until the first request, whatever its annotation says
@@ -173,11 +183,9 @@ class Connection(HttpToolsProtocol):
         return cycle is None or cycle.response_complete
 
     def _too_large(self) -> None:
-        self._refuse(
-            431,
-            "Request Header Fields Too Large",
-            f"More than {self.settings.header_bytes_max} bytes or {HEADERS_MAX} headers",
-        )
+        most = self.settings.header_bytes_max
+        words = f"More than {HEADERS_MAX} headers, or {most} bytes of them (setting header_bytes_max)"
+        self._refuse(TooMuch(words, status=431))
 
     def _await_headers(self) -> None:
         self._stop_timer()
@@ -191,26 +199,29 @@ class Connection(HttpToolsProtocol):
     def _late(self) -> None:
         self._timer = None
         if self._in_headers:
-            self._refuse(408, "Request Timeout", "The headers took too long")
+            self._refuse(Invalid("The headers took too long", status=408))
         elif not self.transport.is_closing():
             self.transport.close()
 
-    def _refuse(self, status: int, reason: str, words: str, extra: str = "") -> None:
+    def _refuse(self, error: HeadwaterError) -> None:
         self._refused = True
         self._stop_timer()
         if not self._between_requests():
             # An earlier answer is on its way: nothing may get into its bytes.
             self.transport.abort()
-            return
-        body = words.encode()
-        head = (
-            f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
-            f"{extra}Connection: close\r\n\r\n"
-        )
-        if not self.transport.is_closing():
-            self.transport.write(head.encode() + body)
+        elif not self.transport.is_closing():
+            self._send_refusal(error)
             self.transport.write_eof()
             self._timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _send_refusal(self, error: HeadwaterError) -> None:
+        """As the app words its errors, for what never reaches it."""
+        request_id = secrets.token_hex(12)
+        made = answers.of_error(error, request_id, signed_in=True)
+        made.headers |= SECURITY_HEADERS
+        made.headers |= {"X-Request-Id": request_id, "Connection": "close", "Content-Length": str(len(made.body))}
+        told = [(name.lower().encode(), value.encode("ascii")) for name, value in made.headers.items()]
+        self.transport.write(head(made.status, [*self.server_state.default_headers, *told]) + made.body)
 
 
 class _Refused(Exception):

@@ -6,9 +6,21 @@ the literal segment wins (`router.py`).
 
 from __future__ import annotations
 
-from headwater.front import grants, health, lfs, observe, openapi
+from headwater.front import grants, health, lfs, observe, openapi, visitors
 from headwater.front.git import info_refs, may_push, receive_pack, upload_pack
-from headwater.front.hub import commit, info, lists, manage, people, preupload, refs, resolve, storage, tree
+from headwater.front.hub import (
+    commit,
+    discussions,
+    info,
+    lists,
+    manage,
+    people,
+    preupload,
+    refs,
+    resolve,
+    storage,
+    tree,
+)
 from headwater.front.pages.table import PAGES
 from headwater.front.router import Auth, BodyKind, Handler, Route
 from headwater.front.xet import cas
@@ -209,6 +221,11 @@ ROUTES: list[Route] = [
     *_api("GET", "/compare/{range*}", tree.compare, "A unified diff of two revisions"),
     # --- 3.4 lists ---
     *_one("GET", "/api/{type}", lists.listing, "Search and list models, datasets or spaces"),
+    *_one("GET", "/api/spaces/templates", lists.space_templates, "Always empty: the hub has no templates of its own"),
+    *_one("GET", "/api/spaces/semantic-search", lists.semantic_search, "Not offered: answers 501"),
+    # --- of 3.5: pull requests ---
+    *_api("POST", "/discussions", discussions.create, "Open a pull request", needs="signed-in", body="json"),
+    *_api("GET", "/discussions/{num}", discussions.get, "A pull request: its title, its commits, its diff"),
     # --- of 3.5: people ---
     *_api("POST", "/like", manage.like, "Like a repo (in a browser)", needs="signed-in"),
     *_api("DELETE", "/like", manage.unlike, "Take a like back", needs="signed-in"),
@@ -258,5 +275,7 @@ ROUTES: list[Route] = [
     *_one("GET", "/health/live", health.live, "The process answers", auth="open"),
     *_one("GET", "/health/ready", health.ready, "The hub can read and write", auth="open"),
     *_one("GET", "/api/openapi.json", openapi.document, "This table as an OpenAPI document", auth="open"),
+    *_one("GET", "/robots.txt", visitors.robots, "What crawlers may fetch", auth="open"),
+    *_one("GET", "/favicon.ico", visitors.favicon, "The hub's icon", auth="open"),
     *PAGES,
 ]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -213,8 +214,8 @@ class Runner:
                 self._feed()
                 if self._run_one(tuple(self._handlers)):
                     continue
-            except Unavailable as error:  # a busy or full database; the job is still there
-                log.warning("jobs wait", reason=error.text)
+            except Unavailable as error:  # the job is still there
+                _wait(error)
             with self._woken:
                 if self._calls == calls and not self._stopping:
                     self._woken.wait(POLL_S)
@@ -224,7 +225,7 @@ class Runner:
             return  # another thread is at it
         try:
             for feed in self._feeds:
-                self._outcome(feed, getattr(feed, "__qualname__", "feed"), "")
+                self._outcome(partial(_unless_busy, feed), getattr(feed, "__qualname__", "feed"), "")
         finally:
             self._feeding.release()
 
@@ -295,6 +296,19 @@ class Runner:
                 wait_ms = min(BACKOFF_MS * BACKOFF_FACTOR ** (done.attempt - 1), BACKOFF_MS_MAX)
                 values = {"since_ms": now_ms, "until_ms": now_ms + wait_ms, "error": error}
                 _put_back(connection, done.id, values)
+
+
+def _unless_busy(feed: Callable[[], object]) -> None:
+    """It comes again within a second."""
+    try:
+        feed()
+    except Unavailable as error:
+        _wait(error)
+
+
+def _wait(error: Unavailable) -> None:
+    """A busy or full database is no fault of a job's."""
+    log.warning("jobs wait", reason=error.text)
 
 
 def _put_back(connection: Connection, job_id: int, values: dict[str, Any]) -> None:

@@ -26,13 +26,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     data: Annotated[str, Meta(description="Folder that holds everything: database, git repositories, store, keys.")] = (
         "headwater-data"
     )
-    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    host: Annotated[
+        str, Meta(description="Address to listen on; 0.0.0.0 or :: stands for all addresses of the machine.")
+    ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 8411
     public_url: Annotated[
         str,
         Meta(
             description="The URL under which clients reach the hub, with a path prefix if there is one. All links are "
-            "made from it and never from a request's Host header. Default: http://HOST:PORT."
+            "made from it and never from a request's Host header. Default: http://HOST:PORT; where HOST stands for all "
+            "addresses, one that the machine has."
         ),
     ] = ""
     trusted_proxies: Annotated[
@@ -144,7 +147,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     default_visibility: Annotated[
         str, Meta(pattern="^(public|private)$", description="Visibility of a new repo whose creator did not say.")
     ] = "public"
-    signup: Annotated[bool, Meta(description="May anybody create an account on the sign-in page?")] = False
 
     # xet
     xet_token_s: Annotated[

@@ -18,6 +18,7 @@ from headwater.repos.git import Git
 from headwater.repos.holds import Holds, LfsFile, Pending
 from headwater.repos.likes import Liked, Liker, Likes
 from headwater.repos.moves import Moves
+from headwater.repos.pull_requests import PullRequest, PullRequests
 from headwater.repos.refs import Refs
 from headwater.repos.registry import UNSET, Created, Deleted, Moved, Registry
 from headwater.repos.tree import Tree
@@ -45,7 +46,7 @@ from headwater.store import Store
 __all__ = [
     "UNSET", "AddInline", "AddPointer", "Candidate", "Commit", "CommitResult", "Copy", "Created", "DeleteFile",
     "DeleteFolder", "Deleted", "Entry", "LfsFile", "Liked", "Liker", "Message", "Moved", "Operation", "Pending",
-    "RefInfo", "RefMove", "RefsList", "Repo", "Repos", "UploadMode",
+    "PullRequest", "RefInfo", "RefMove", "RefsList", "Repo", "Repos", "UploadMode",
 ]  # fmt: skip
 
 
@@ -59,11 +60,12 @@ class Repos:
         self.holds = Holds(db, clock)
         self.likes = Likes(db, clock)
         self.refs = Refs(self.git, self.moves, clock)
+        self.pull_requests = PullRequests(db, self.git, self.moves, self.refs)
         self.tree = Tree(self.git, settings)
         self.commit = Commits(
             self.git, self.moves, self.refs, self.tree, holds=self.holds, clock=clock, settings=settings
         )
-        self.wire = Wire(self.git, self.moves, self.holds, clock, settings)
+        self.wire = Wire(self.git, self.moves, self.holds, self.pull_requests, clock, settings)
         self.copies = Copies(db, self.git, self.moves, self.registry)
         self.open = self.registry.open
         self.follow_namespace = self.registry.follow_namespace

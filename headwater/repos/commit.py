@@ -7,8 +7,8 @@ memory holds paths only. Refuses to know who may commit (the repo was opened for
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -24,6 +24,7 @@ from headwater.repos.git import Git
 from headwater.repos.holds import Holds, missing_objects
 from headwater.repos.moves import Moves
 from headwater.repos.objects import PackWriter
+from headwater.repos.pull_requests import next_ref, opened
 from headwater.repos.refs import Refs, commit_text, new_commit, pull_number
 from headwater.repos.tree import Tree
 from headwater.repos.values import (
@@ -109,7 +110,8 @@ class Commits:
             with self._moves.turn(repo.id):
                 ref, base = self._base(repo, revision, parent, create_pr=create_pr)
                 made = self._write(actor, repo, base, text, spooled)
-                return self._move(actor, repo, RefMove(ref, None if create_pr else base, made), base, spooled)
+                data = {"changed": len(spooled.steps)} | (opened(base, message) if create_pr else {})
+                return self._move(actor, repo, RefMove(ref, None if create_pr else base, made), base, spooled, data)
         finally:
             pack.abandon()
 
@@ -117,8 +119,7 @@ class Commits:
         """The ref that is to move, and the commit that the new one follows."""
         ref, head = self._refs.branch(repo, revision)
         if create_pr:
-            taken = (pull_number(other) or 0 for other in self._git.refs(repo.id))
-            ref = RefName(f"refs/pr/{max(taken, default=0) + 1}")
+            ref = next_ref(self._git.refs(repo.id))
             return ref, self._refs.resolve(repo, parent) if parent else head
         if parent is not None and not head.startswith(parent):
             raise Stale
@@ -141,7 +142,9 @@ class Commits:
             self._git.remember_tree(repo.id, oid, items)
         return made
 
-    def _move(self, actor: Actor, repo: Repo, move: RefMove, base: CommitId, spooled: _Spooled) -> CommitResult:
+    def _move(
+        self, actor: Actor, repo: Repo, move: RefMove, base: CommitId, spooled: _Spooled, data: Mapping[str, Any]
+    ) -> CommitResult:
         assert move.new is not None
         result = CommitResult(CommitId(move.new), move.ref, pull_number(move.ref), changed=move.new != base)
 
@@ -149,7 +152,6 @@ class Commits:
             self._holds.commit(connection, repo.id, spooled.claims)
 
         if move.old != move.new:
-            data = {"changed": len(spooled.steps)}
             self._moves.apply(actor, repo, [move], "commit", data=data, with_intent=hold)
         return result
 

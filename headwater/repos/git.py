@@ -305,7 +305,7 @@ class Git:
 
     def land(self, repo_id: int, pack: PackWriter) -> None:
         """The pack's objects are the repo's, durably. RepoMissing if it was moved away meanwhile."""
-        with _missing_if_gone(self.path(repo_id)):
+        with missing_if_gone(self.path(repo_id)):
             pack.finish(self.path(repo_id) / "objects/pack")
 
     # Refs
@@ -338,7 +338,7 @@ class Git:
             raise RepoMissing(str(repo_id))  # what is remembered of it may be older than its end
         self._refs_change(repo_id)  # before the rename too: a table read from here on may be of either state
         staged = self._incoming / self.stem()
-        with _missing_if_gone(root), disk_errors(), _gone_if_left(staged):
+        with missing_if_gone(root), disk_errors(), _gone_if_left(staged):
             if new is None:
                 _delete_ref(root, ref, staged)
                 table.pop(ref, None)
@@ -587,7 +587,7 @@ def _refs_now(root: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _missing_if_gone(root: Path) -> Iterator[None]:
+def missing_if_gone(root: Path) -> Iterator[None]:
     """What fails since a repository was moved away, by a command beside the hub: RepoMissing."""
     try:
         yield

@@ -1,8 +1,8 @@
 """What is in a push: every object that is new to the repo is looked at before any of them becomes part of it.
 
-Refused: files too large for git, LFS pointers to bytes this repo does not hold, names that some client cannot check
-out, names that differ only in case, cards that the hub would not accept. Symbolic links and submodules are kept as they
-are; nothing here follows them (T48).
+Refused: files too large for git, binary files that should have come by LFS, LFS pointers to bytes this repo does not
+hold, names that some client cannot check out, names that differ only in case, cards that the hub would not accept.
+Symbolic links and submodules are kept as they are; nothing here follows them (T48).
 
 The objects lie in quarantine, so they are read through git child processes that see it; memory is bounded however large
 the push is. Refuses to know refs' rules, holds' tables and what a card is: the last two are asked through callables.
@@ -21,6 +21,7 @@ from typing import IO
 from headwater.ground.errors import Corrupt, Invalid
 from headwater.ground.names import Sha256, file_path
 from headwater.repos import child, objects, pointers
+from headwater.repos.tree import SAMPLE_BYTES_MAX, is_binary
 
 NAMED_MAX = 20  # findings of one sort that are listed; the rest is counted
 TREE_BYTES_MAX = 32 << 20  # one folder's listing: half a million names, far more than clients can show
@@ -30,10 +31,12 @@ POINTERS_MAX = 200_000  # distinct objects named by one push
 NAMES_KEPT_MAX = 100_000  # names known to be fine; a history repeats the same ones in every commit
 ASKED_AT_ONCE = 256  # object names written ahead of their answers; they fit into a pipe, so nobody waits for ever
 STEP_OBJECTS = 512  # between two signs of life
+READ_BYTES = 64 << 20  # the same
 
 POINTER_BYTES_MIN = 120  # the shortest pointer has 125
 
 INCOMPLETE = "missing necessary objects: push with the full history"
+MIGRATE = "Track them with git-lfs (git lfs migrate import --include=PATH) and push again."
 RULE = "-" * 73
 """The line that frames a refusal, as the Hub's users know it."""
 
@@ -45,7 +48,10 @@ Sizes = Callable[[Collection[Sha256]], Mapping[Sha256, int]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
+    """`text_only`: a file in git itself must be text, as everything is that preupload leaves there."""
+
     inline_file_max: int
+    text_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class Findings:
 
     ref: str
     large: _List = field(default_factory=_List)
+    binary: _List = field(default_factory=_List)
     missing: _List = field(default_factory=_List)
     paths: _List = field(default_factory=_List)
     card: _List = field(default_factory=_List)
@@ -91,6 +98,7 @@ class Findings:
         for found, text in (
             (self.other, None),
             (self.large, "pre-receive check: files too large for git"),
+            (self.binary, "pre-receive check: binary files that are not tracked by git-lfs"),
             (self.missing, "pre-receive check: LFS objects were not uploaded"),
             (self.paths, "pre-receive check: paths that not every client can hold"),
             (self.card, "pre-receive check: README.md has invalid metadata"),
@@ -108,7 +116,12 @@ class Findings:
             (
                 self.large,
                 f"Your push was rejected because it contains files larger than {size}.",
-                ["Track them with git-lfs (git lfs migrate import --include=PATH) and push again.", "Offending files:"],
+                [MIGRATE, "Offending files:"],
+            ),
+            (
+                self.binary,
+                "Your push was rejected because it contains binary files.",
+                [MIGRATE, "Offending files:"],
             ),
             (
                 self.missing,
@@ -198,9 +211,9 @@ class Inspection:
                     if wanted:
                         asked_for.append(wanted)
                     if len(asked_for) == ASKED_AT_ONCE:
-                        self._read(reader, asked_for, found)
+                        yield from self._read(reader, asked_for, tip, found)
                         asked_for = []
-                self._read(reader, asked_for, found)
+                yield from self._read(reader, asked_for, tip, found)
                 if not (lister.done(child.END_WAIT_S) and lister.process.returncode == 0):
                     found.other.add(INCOMPLETE)
 
@@ -214,7 +227,7 @@ class Inspection:
         if kind == b"blob":
             if size > self._limits.inline_file_max:
                 found.large.add(f"{_shown(path)} (ref: {tip.ref})")
-            elif POINTER_BYTES_MIN <= size <= pointers.POINTER_BYTES_MAX:
+            elif self._limits.text_only or POINTER_BYTES_MIN <= size <= pointers.POINTER_BYTES_MAX:
                 return oid.decode(), "blob", path
         elif kind == b"tree":
             self._trees_bytes += size
@@ -226,21 +239,33 @@ class Inspection:
             found.other.add(f"a commit or tag is larger than {COMMIT_BYTES_MAX} bytes")
         return None
 
-    def _read(self, reader: child.Child, asked: Sequence[tuple[str, str, str]], found: Findings) -> None:
+    def _read(
+        self, reader: child.Child, asked: Sequence[tuple[str, str, str]], tip: Tip, found: Findings
+    ) -> Iterator[None]:
         reader.feed("".join(f"{oid}\n" for oid, _, _ in asked).encode())
+        left_bytes = READ_BYTES
         for _oid, kind, path in asked:
             answer = _answer(reader)
             if answer is None:
                 found.other.add(INCOMPLETE)
-            elif kind == "tree":
+                continue
+            left_bytes -= len(answer[1])
+            if left_bytes < 0:
+                left_bytes = READ_BYTES
+                yield
+            if kind == "tree":
                 self._look_at_tree(path, answer[1], found)
             else:
-                self._look_at_pointer(path, answer[1], found)
+                self._look_at_blob(path, answer[1], tip, found)
 
-    def _look_at_pointer(self, path: str, data: bytes, found: Findings) -> None:
+    def _look_at_blob(self, path: str, data: bytes, tip: Tip, found: Findings) -> None:
         pointer = pointers.parse(data)
-        if pointer is None:
-            return
+        if pointer is not None:
+            self._look_at_pointer(path, pointer, found)
+        elif self._limits.text_only and is_binary(data[:SAMPLE_BYTES_MAX], whole=len(data) <= SAMPLE_BYTES_MAX):
+            found.binary.add(f"{_shown(path)} (ref: {tip.ref})")
+
+    def _look_at_pointer(self, path: str, pointer: pointers.Pointer, found: Findings) -> None:
         if len(self._pointers) >= POINTERS_MAX:
             found.other.add(f"more than {POINTERS_MAX} LFS objects at once; push the history in parts")
             return

@@ -50,6 +50,7 @@ _LIKE = (
     .on_conflict_do_nothing()
 )
 _UNLIKE = delete(like).where(like.c.user_id == bindparam("user"), like.c.repo_id == bindparam("repo"))
+_MINE = select(like.c.at_ms).where(like.c.user_id == bindparam("user"), like.c.repo_id == bindparam("repo"))
 _COUNT = select(func.count()).select_from(like).where(like.c.repo_id == bindparam("repo"))
 
 
@@ -75,6 +76,11 @@ class Likes:
     def count(self, repo_id: int) -> int:
         with self._db.read() as connection:
             return connection.execute(_COUNT, {"repo": repo_id}).scalar_one()
+
+    def likes(self, user_id: int, repo_id: int) -> bool:
+        """Whether this user likes that repo."""
+        with self._db.read() as connection:
+            return connection.execute(_MINE, {"user": user_id, "repo": repo_id}).first() is not None
 
     def likers(self, liked: Repo, after_user_id: int = 0, limit: int = PAGE_MAX) -> list[Liker]:
         """Who likes it, in order of user ids after `after_user_id`."""

@@ -172,8 +172,10 @@ class Moves:
                 _becomes_event(connection, row)
 
     def _settle_owed(self, repo_id: int) -> None:
+        """Of a repo that a command beside the hub has just deleted: left to whoever brings it back, as `settle_all`."""
         with self._db.read() as connection:
-            rows = connection.execute(_OPEN.where(intent.c.repo_id == repo_id)).all()
+            mine = _OPEN.where(intent.c.repo_id == repo_id, intent.c.repo_id.not_in(_PUT_AWAY))
+            rows = connection.execute(mine).all()
         self._settle_rows(rows)
         self._owing.discard(repo_id)
 

@@ -31,11 +31,12 @@ from headwater.ground.log import log
 from headwater.ground.names import RefName
 from headwater.ground.settings import Settings
 from headwater.repos import child, pktline
-from headwater.repos.git import Git
+from headwater.repos.git import Git, missing_if_gone
 from headwater.repos.holds import Holds
 from headwater.repos.inspection import Check, Findings, Inspection, Limits, Tip
 from headwater.repos.moves import MAIN, Moves
 from headwater.repos.objects import disk_errors, fsync_folder
+from headwater.repos.pull_requests import PullRequests
 from headwater.repos.refs import pull_number
 from headwater.repos.registry import require
 from headwater.repos.values import RefMove, Repo
@@ -99,13 +100,16 @@ class _Push:
 
 
 class Wire:
-    def __init__(self, git: Git, moves: Moves, holds: Holds, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self, git: Git, moves: Moves, holds: Holds, pull_requests: PullRequests, clock: Clock, settings: Settings
+    ) -> None:
         self._git = git
         self._moves = moves
         self._holds = holds
+        self._pull_requests = pull_requests
         self._clock = clock
         self._push_max = settings.push_max
-        self._limits = Limits(settings.inline_file_max)
+        self._limits = Limits(settings.inline_file_max, text_only=True)
 
     # Asking
 
@@ -174,13 +178,18 @@ class Wire:
 
     # Pushing
 
+    def admit_push(self, actor: Actor, repo: Repo) -> None:
+        """Whoever may write to the repo may push, and whoever opened a pull request: to that one's ref alone."""
+        if not (_may_write(actor, repo) or self._pull_requests.has_own(actor, repo)):
+            require(actor, repo, "write")
+
     def receive_pack(self, actor: Actor, repo: Repo, body: Iterable[bytes], check_card: Check) -> Stream:
         """The answer to one POST of a push. `check_card` says what is wrong with a README.md's front matter.
 
         Forbidden, Invalid or TooMuch as long as nothing was answered; from then on refusals are in the answer, one
         reason a ref, as git shows them.
         """
-        require(actor, repo, "write")
+        self.admit_push(actor, repo)
         return Stream(self._receive(actor, repo, pktline.Body(body, self._push_max), check_card))
 
     def _receive(self, actor: Actor, repo: Repo, body: pktline.Body, check_card: Check) -> Generator[bytes, None, None]:
@@ -222,9 +231,12 @@ class Wire:
     def _refused(self, push: _Push) -> dict[str, str]:
         """Refs that may not be moved like that, whatever they would lead to."""
         now = self._moves.refs(push.repo.id)
+        writes = _may_write(push.actor, push.repo)
         refused: dict[str, str] = {}
         for command in push.commands:
             why = _against(command, now)
+            if why is None and not writes and not self._pull_requests.is_own(push.actor, push.repo, command.ref):
+                why = "you may push to the pull requests that you opened, and to nothing else here"
             if why is not None:
                 refused[command.ref] = why
         if len({command.ref for command in push.commands}) < len(push.commands):
@@ -310,10 +322,11 @@ class Wire:
 
     def _land(self, repo: Repo, folder: Path) -> None:
         """The quarantined pack becomes the repo's, durably."""
-        target = self._git.path(repo.id) / "objects" / "pack"
+        root = self._git.path(repo.id)
+        target = root / "objects" / "pack"
         if not any(_objects_in(pack) for pack in (folder / "pack").glob("*.pack")):
             return  # refs to commits that were here before come with an empty pack
-        with disk_errors():
+        with missing_if_gone(root), disk_errors():
             # The index last: git looks for indexes and expects the pack beside them.
             for suffix in (".pack", ".idx"):
                 for file in sorted((folder / "pack").glob(f"pack-*{suffix}")):
@@ -321,6 +334,10 @@ class Wire:
                     file.rename(target / file.name)
             fsync_folder(target)
         self._git.forget(repo.id)
+
+
+def _may_write(actor: Actor, repo: Repo) -> bool:
+    return actor.may_write(namespace_id=repo.namespace_id, creator_id=repo.creator_id)
 
 
 def _version(protocol: str | None) -> str | None:

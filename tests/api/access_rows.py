@@ -16,6 +16,7 @@ from asgi_hub import PLURALS, ROOT, Hub, inline, ndjson, noise, page, sha
 from xet_files import XetFile, shard_of, xet_file
 
 from headwater.front.router import Route
+from headwater.repos import Message
 
 Needs = Literal["open", "anybody", "signed-in", "see", "write", "admin", "create", "writes", "session", "hub"]
 """open: credentials are not even read. anybody: but no wrong credential. see, write, admin: that right in the repo.
@@ -112,6 +113,13 @@ def a_tag(target: Target) -> Target:
     return target
 
 
+def a_pull_request(target: Target) -> Target:
+    row = target.row()
+    if "refs/pr/1" not in target.hub.rooms.repos.moves.refs(row.id):
+        target.hub.rooms.repos.pull_requests.open(ROOT, row, Message("Prepared"))
+    return target
+
+
 def new_name(target: Target) -> str:
     return target.hub.name("new")
 
@@ -203,16 +211,16 @@ ROWS: dict[str, Row] = {
     "GET /api/agent-harnesses": Row("open"),
     # --- LFS and Xet ---
     "POST REPO/info/lfs/objects/batch": Row("see", json=in_batch("download")),
-    "PUT /lfs/{oid}": Row("write", 400, path={"whole": lfs_ticket("upload")}, body=b"not these bytes"),
+    "PUT /lfs/{oid}": Row("writes", 400, path={"whole": lfs_ticket("upload")}, body=b"not these bytes"),
     "GET /lfs/{oid}": Row("see", path={"whole": lfs_ticket("download", LFS)}),
-    "PUT /lfs/{oid}/part/{number}": Row("write", 400, path={"whole": lfs_ticket("upload")}, body=b"no part of it"),
+    "PUT /lfs/{oid}/part/{number}": Row("writes", 400, path={"whole": lfs_ticket("upload")}, body=b"no part of it"),
     "POST /lfs/{oid}/verify": Row(
-        "write",
+        "writes",
         404,
         path={"whole": lfs_ticket("upload", NEVER_SENT)},
         json={"oid": sha(NEVER_SENT), "size": len(NEVER_SENT)},
     ),
-    "POST /lfs/{oid}/complete": Row("write", 400, path={"whole": lfs_ticket("upload")}, json={"oid": "", "parts": []}),
+    "POST /lfs/{oid}/complete": Row("writes", 400, path={"whole": lfs_ticket("upload")}, json={"oid": "", "parts": []}),
     "GET API/lfs-files": Row("write"),
     "POST API/lfs-files/batch": Row("admin", json={"deletions": {"sha": [], "rewriteHistory": False}}),
     "POST API/lfs-files/duplicate": Row("writes", json=held_elsewhere),
@@ -259,6 +267,11 @@ ROWS: dict[str, Row] = {
     "GET API/compare/{range*}": Row("see", path={"range": "main..main"}),
     # --- lists, people ---
     "GET /api/{type}": Row("anybody", path={"type": "models"}),
+    "GET /api/spaces/templates": Row("anybody"),
+    "GET /api/spaces/semantic-search": Row("anybody", 501, query="q=a+cat"),
+    # in a repo of its own: whoever opened one may push to it
+    "POST API/discussions": Row("writes", json={"title": "t", "pullRequest": True}, before=a_fresh_repo),
+    "GET API/discussions/{num}": Row("see", path={"num": "1"}, query="diff=1", before=a_pull_request),
     "POST API/like": Row("session"),
     "DELETE API/like": Row("writes"),
     "GET API/likers": Row("see"),
@@ -284,6 +297,8 @@ ROWS: dict[str, Row] = {
     "GET /health/live": Row("open"),
     "GET /health/ready": Row("open"),
     "GET /api/openapi.json": Row("open"),
+    "GET /robots.txt": Row("open"),
+    "GET /favicon.ico": Row("open"),
     # --- pages ---
     "GET /": Row("anybody"),
     "GET /models": Row("anybody"),
@@ -296,6 +311,8 @@ ROWS: dict[str, Row] = {
     "GET REPO/blob/{rev}/{path*}": Row("see", path=FILE),
     "GET REPO/commits/{rev}": Row("see", path=MAIN),
     "GET REPO/commit/{rev}": Row("see", 302, path=MAIN),
+    "GET REPO/discussions/{number}": Row("see", 302, path={"number": "1"}, before=a_pull_request),
+    "POST REPO/like": Row("session", 303, json={}),
     "GET REPO/storage": Row("see"),
     "GET REPO/storage/{rev}": Row("see", path=MAIN),
     "GET /settings/store": Row("hub"),

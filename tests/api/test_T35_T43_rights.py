@@ -233,7 +233,7 @@ def test_T37_a_smaller_role_writes_no_more_and_reads_on(hub: Hub) -> None:
     try:
         tried = held.tried()
         refused = {name for name, answer in tried.items() if answer.status in (401, 403)}
-        assert refused == {"part", "complete", "verify", "commit"}
+        assert refused == {"commit"}  # bytes may be sent, by Xet or LFS: he may open a pull request with them
         assert {tried[name].status for name in ("resolve", "range", "download", "read token", "git")} == {200}
     finally:
         hub.rooms.accounts.set_member(hub.actor("ada"), "acme", "wim", "write")

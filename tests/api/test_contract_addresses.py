@@ -10,6 +10,7 @@ import pytest
 from asgi_hub import ROOT, Answer, Hub, inline, links, ndjson, noise, page, sha
 from xet_files import fetched_v1, with_xet, xet_file
 
+from headwater.ground.errors import Invalid
 from headwater.ground.names import RepoId
 
 PREFIX = "https://hub.example/some/where"
@@ -286,6 +287,22 @@ def test_a_proxy_that_takes_the_prefix_off_is_fine_too(prefixed: Hub) -> None:
     for base in ("", "/some/where"):
         assert prefixed.get(f"{base}/api/models/{repo}").status == 200
     assert prefixed.get("/some/where-else/api/models").status >= 400
+
+
+def test_what_crawlers_and_browsers_ask_every_host_for_is_no_repo(hub: Hub) -> None:
+    robots = hub.ok("GET", "/robots.txt", headers={"authorization": "Bearer hf_wrong"})
+    assert robots.headers["content-type"].startswith("text/plain")
+    assert robots.text.splitlines()[:2] == ["User-agent: *", "Disallow: /api/"]
+    icon = hub.ok("GET", "/favicon.ico")
+    assert icon.headers["content-type"] == "image/svg+xml"
+    assert icon.text.lstrip().startswith("<svg")
+    assert hub.head("/robots.txt").headers["content-length"] == str(len(robots.body))
+
+
+@pytest.mark.parametrize("name", ["templates", "semantic-search", "robots.txt", "favicon.ico"])
+def test_a_name_that_is_an_address_of_the_hubs_own_is_given_to_no_repo(hub: Hub, name: str) -> None:
+    with pytest.raises(Invalid, match="reserved"):
+        hub.rooms.repos.registry.create(ROOT, RepoId("space", None, name), None, "docker")
 
 
 def test_a_space_of_addresses_that_are_nearly_routes_is_never_a_bug(hub: Hub) -> None:

@@ -586,6 +586,22 @@ def ids(hub: Hub, query: str, kind: str = "models") -> list[str]:
     return [one["id"] for one in hub.ok("GET", f"/api/{kind}?{query}").json]
 
 
+def test_every_search_that_is_given_must_match(listed: Hub) -> None:
+    """huggingface_hub sends `dataset_name` and `search` as two of one name."""
+    one = ids(listed, "search=ada")[0]
+    name = one.partition("/")[2]
+    assert ids(listed, f"search=ada&search={name}") == ids(listed, f"search={name}&search=ada") == [one]
+    assert ids(listed, f"search=sam&search={name}") == ids(listed, f"search={name}&search=sam") == []
+    assert ids(listed, f"search=&search={name}&search=") == [one]
+
+
+def test_there_are_no_space_templates_and_no_search_by_meaning(listed: Hub) -> None:
+    assert listed.ok("GET", "/api/spaces/templates").json == {"templates": []}
+    answer = listed.get("/api/spaces/semantic-search?q=a+cat", "ada")
+    assert (answer.status, answer.code) == (501, "NotOffered")
+    assert "search=" in answer.error
+
+
 def test_a_list_is_an_array_of_repos(listed: Hub) -> None:
     shown = listed.ok("GET", "/api/models").json
     assert len(shown) == 7

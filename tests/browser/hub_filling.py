@@ -16,7 +16,7 @@ SEED = {
         {"name": "ada", "fullname": "Ada Lovelace", "email": "ada@example.org", "password": "analytical engine 1843", "token": "hf_AdaAdaAdaAdaAdaAdaAdaAdaAdaAdaAda0", "token_role": "write"},
         {"name": "grace", "fullname": "Grace Hopper", "email": "grace@example.org", "password": "nanoseconds of wire 1906", "token": "hf_GraceGraceGraceGraceGraceGraceGra", "token_role": "write"},
     ],
-    "orgs": [{"name": "river-lab", "fullname": "River Lab", "members": {"ada": "admin", "grace": "read"}, "default_visibility": "public"}],
+    "orgs": [{"name": "river-lab", "fullname": "River Lab", "members": {"ada": "admin", "grace": "read"}, "default_visibility": "public"}, {"name": "quiet-lab", "fullname": "Quiet Lab", "members": {"ada": "admin"}, "default_visibility": "private"}],
 }  # fmt: skip
 CARD = """---
 license: apache-2.0

@@ -192,6 +192,44 @@ def test_a_deleted_repo_is_brought_back_to_another_name(tab: Tabs, size: dict[st
     page.page.get_by_text("Nothing was deleted lately").wait_for()
 
 
+@pytest.mark.parametrize("script", [True, False], ids=["", "no JavaScript"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_new_repo_is_as_its_owner_has_it_unless_somebody_says_otherwise(
+    tab: Tabs, size: dict[str, int], script: bool
+) -> None:
+    page, name = tab(viewport=size, java_script_enabled=script), f"quiet-{size['width']}-{script}"
+    page.sign_in()
+    page.go("/new?owner=quiet-lab")
+    assert page.page.get_by_role("radio", name="As the owner has it").is_checked()
+    page.page.get_by_text("Private for quiet-lab").wait_for()
+    page.shoot("new-repo-as-owner")
+    page.page.get_by_label("Name").fill(name)
+    page.page.get_by_role("button", name="Create repo").click()
+    page.page.wait_for_url(f"**/quiet-lab/{name}")
+    page.page.locator(".badge.private").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_like_is_given_and_taken_back_without_javascript(tab: Tabs, size: dict[str, int], scheme: str) -> None:
+    page = tab(viewport=size, color_scheme=scheme, java_script_enabled=False)
+    page.go(f"{MODEL}/tree/main")
+    before = int(page.page.locator("a.like b").inner_text())
+    page.page.locator("a.like").click()
+    page.page.get_by_label("Password").wait_for()
+    page.sign_in()
+    page.go(f"{MODEL}/tree/main")
+    page.shoot(f"like-before.{scheme}")
+    page.page.get_by_role("button", name="Like this model").click()
+    page.page.wait_for_url(f"**{MODEL}/tree/main")
+    assert page.page.locator(".liked b").inner_text() == str(before + 1)
+    page.shoot(f"like-given.{scheme}")
+    page.page.get_by_role("button", name="Take your like back").click()
+    page.page.get_by_role("button", name="Like this model").wait_for()
+    assert page.page.locator("button.like b").inner_text() == str(before)
+    assert page.page.locator(".liked").count() == 0
+
+
 def test_sign_in_make_a_repo_and_a_token_and_sign_out(tab: Tabs) -> None:
     page = tab()
     page.go("/login")
@@ -208,7 +246,7 @@ def test_sign_in_make_a_repo_and_a_token_and_sign_out(tab: Tabs) -> None:
     page.shoot("menu")
     page.page.locator(".who").get_by_role("link", name="New repo").click()
     page.page.get_by_role("radio", name="Dataset").check()
-    page.page.get_by_label("Owner").select_option("river-lab")
+    page.page.get_by_role("combobox", name="Owner").select_option("river-lab")
     page.page.get_by_label("Name").fill("gauges")
     page.page.get_by_role("radio", name="Private").check()
     page.shoot("new-repo")

@@ -567,6 +567,9 @@ def data_sets_and_spaces() -> None:
     assert info.id == REPO and "data/t.csv" in [sibling.rfilename for sibling in info.siblings], info
     assert Path(hf_hub_download(REPO, "data/t.csv", repo_type="dataset")).read_bytes() == b"a,b\n1,2\n"
     assert REPO in [found.id for found in api.list_datasets(search=RUN)]
+    assert REPO in [found.id for found in api.list_datasets(dataset_name=RUN, search="alice")]
+    for one, other in ((RUN, "no such"), ("no-such", "alice")):
+        assert list(api.list_datasets(dataset_name=one, search=other)) == []
     api.create_repo(REPO, repo_type="space", space_sdk="static")
     assert api.space_info(REPO).sdk == "static"
     assert {"README.md", "index.html", "style.css"} <= set(api.list_repo_files(REPO, repo_type="space"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import ipaddress
+import re
 import socket
 import sqlite3
 import threading
@@ -16,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import Hubs
-from fault_hub import Answer, Download, Hub, clone_of, git, problems, until
+from fault_hub import Answer, Download, Hub, clone_of, free_port, git, problems, until
 
 LONG = 24 << 20  # bytes: more than the buffers of a connection hold
 MIB = 1 << 20
@@ -122,6 +124,33 @@ def test_T10_a_port_that_is_taken_is_said_before_anything_is_opened(hub: Hub, tm
     assert done.returncode == 21
     assert str(hub.port) in done.stderr
     assert not (tmp_path / "other").exists()
+
+
+# --- where a hub is reached -------------------------------------------------------------------------------------
+
+
+def test_a_link_made_beside_a_hub_leads_to_it_whatever_its_port_and_however_it_ended(hubs: Hubs) -> None:
+    hub = hubs().start()
+    assert hub.headwater("admin", "user", "link", "alice").stdout.startswith(f"{hub.url}/login/link/")
+    hub.kill()
+    assert hub.headwater("admin", "user", "link", "alice").stdout.startswith(f"{hub.url}/login/link/")
+    hub.port = free_port()
+    hub.start()
+    assert hub.headwater("admin", "user", "link", "alice").stdout.startswith(f"{hub.url}/login/link/")
+    assert hub.stop() == 0
+
+
+def test_a_hub_on_every_address_names_one_that_clients_can_use_and_says_that_it_guessed(hubs: Hubs) -> None:
+    hub = hubs().start(HEADWATER_HOST="0.0.0.0")
+    (said,) = re.findall(r"^Headwater serves (http://(\S+):\d+)$", hub.said(), re.MULTILINE)
+    assert [line for line in hub.said().splitlines() if "--public-url" in line]
+    assert ipaddress.ip_address(said[1]).is_unspecified is False
+    with socket.create_connection((said[1], hub.port), timeout=20):
+        pass
+    token = hub.good("GET", "/api/models/alice/m/xet-read-token/main").json
+    assert token["casUrl"].startswith(f"{said[0]}/")
+    assert hub.headwater("admin", "user", "link", "alice").stdout.startswith(f"{said[0]}/login/link/")
+    assert hub.stop() == 0
 
 
 # --- T12 ---------------------------------------------------------------------------------------------------------

@@ -27,10 +27,7 @@ def info_refs(rooms: Rooms, request: Request) -> Answer:
     service = request.arg("service")
     if service not in SERVICES:
         raise Forbidden("Only git's smart protocol is offered; upgrade git")
-    if service == "git-receive-pack":
-        found = opening.repo(rooms, request, "write")
-    else:
-        found = opening.contents(rooms, request)
+    found = may_push(rooms, request) if service == "git-receive-pack" else opening.contents(rooms, request)
     pieces = rooms.repos.wire.advertise(found, service, request.headers.get("git-protocol"))
     return Answer(200, {"Content-Type": f"application/x-{service}-advertisement", **NO_CACHE}, b"".join(pieces))
 
@@ -42,7 +39,11 @@ def upload_pack(rooms: Rooms, request: Request) -> Answer:
 
 
 def may_push(rooms: Rooms, request: Request) -> Repo:
-    return opening.repo(rooms, request, "write")
+    """Also whoever opened a pull request, if he may still read what he adds to; which refs he moves is seen later."""
+    found = opening.repo(rooms, request)
+    rooms.repos.wire.admit_push(request.actor, found)
+    rooms.repos.registry.admit_content(request.actor, found)
+    return found
 
 
 def receive_pack(rooms: Rooms, request: Request) -> Answer:

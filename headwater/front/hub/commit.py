@@ -22,8 +22,8 @@ DESCRIPTION_MAX = 100_000
 
 
 def admit(rooms: Rooms, request: Request) -> Repo:
-    """Whoever sees a repo may open a pull request, but not with a token that only reads (T36)."""
-    found = opening.repo(rooms, request, "read" if request.flag("create_pr") else "write")
+    """Whoever sees a repo may open a pull request and add to it, but not with a token that only reads (T36)."""
+    found = opening.changing(rooms, request)
     if not request.actor.can_write:
         raise Forbidden("This token may only read; use one with the role 'write'")
     return found

@@ -68,7 +68,8 @@ def _query(rooms: Rooms, request: Request, kind: RepoType) -> Query:
     pipeline, library = request.arg("pipeline_tag"), request.args("library")
     return Query(
         type=kind,
-        search=request.arg("search"),
+        # huggingface_hub 2 sends one for each of its own arguments: all must be found
+        search=" ".join(value for key, value in request.query if key == "search"),
         author=request.arg("author") or None,
         tags=(*request.args("filter"), *request.args("tags"), *library[1:], *_apps(request)),
         pipeline_tag=pipeline or None,
@@ -121,6 +122,15 @@ def _shown(rooms: Rooms, row: Known, extra: Extra | None) -> shapes.Shown:
         return info.siblings(rooms, rooms.repos.registry.by_id(row.id), CommitId(row.sha))
 
     return shapes.Shown(row, row.sha, lambda: extra, siblings, rooms.clock.now_ms())
+
+
+def space_templates(rooms: Rooms, request: Request) -> Answer:
+    """The Hub's own templates are spaces there, and none of them is here."""
+    return json({"templates": []})
+
+
+def semantic_search(rooms: Rooms, request: Request) -> Answer:
+    raise NotOffered("Search by meaning is not offered; /api/spaces?search= looks for words", status=501)
 
 
 def model_tags(rooms: Rooms, request: Request) -> Answer:

@@ -20,7 +20,7 @@ SAMPLE_MAX = 4096  # clients send 512 bytes
 
 
 def ask(rooms: Rooms, request: Request) -> Answer:
-    found = opening.repo(rooms, request, "read" if request.flag("create_pr") else "write")
+    found = opening.changing(rooms, request)
     commit = opening.revision(rooms, request, found)
     asked = request.json()
     files = asked.get("files")

@@ -38,7 +38,7 @@ FILEINFO = "application/vnd.xet-fileinfo+json"  # what huggingface.js asks for b
 def get(rooms: Rooms, request: Request) -> Answer:
     found = opening.contents(rooms, request)
     commit = opening.revision(rooms, request, found)
-    path = opening.path(request)
+    path = opening.path(request, commit)
     entry = rooms.repos.tree.entry(found, commit, path)
     if entry.kind == "directory":
         raise EntryMissing(path, commit)
@@ -80,7 +80,7 @@ def raw(rooms: Rooms, request: Request) -> Answer:
     """What git itself holds at the path: the file, or the pointer of an LFS file."""
     found = opening.contents(rooms, request)
     commit = opening.revision(rooms, request, found)
-    entry = rooms.repos.tree.entry(found, commit, opening.path(request))
+    entry = rooms.repos.tree.entry(found, commit, opening.path(request, commit))
     if entry.kind not in ("file", "symlink"):
         raise EntryMissing(entry.path, commit)
     as_git = replace(entry, sha256=None, size=entry.pointer_size if entry.sha256 else entry.size)

@@ -29,13 +29,13 @@ COMMITS_PAGE_MAX = 1000
 def listing(rooms: Rooms, request: Request) -> Answer:
     found = opening.contents(rooms, request)
     commit = opening.revision(rooms, request, found)
-    folder = names.file_path(request.params["path"].strip("/")) if request.params.get("path", "").strip("/") else ""
+    folder = opening.folder(request, commit)
     expand = request.flag("expand")
     most = EXPANDED_PAGE_MAX if expand else PAGE_MAX
     page = rooms.repos.tree.listing(
         found,
         commit,
-        FilePath(folder),
+        folder,
         recursive=request.flag("recursive"),
         after=request.arg("cursor") or None,
         limit=request.number("limit", most, most),
@@ -53,7 +53,7 @@ def paths_info(rooms: Rooms, request: Request) -> Answer:
     if len(asked) > PATHS_MAX:
         raise TooMuch(f"paths: {len(asked)} at once; at most {PATHS_MAX}")
     expand = any(key == "expand" and value.lower() in ("true", "1") for key, value in form)
-    paths = [names.file_path(path.strip("/")) for path in asked if path.strip("/")]
+    paths = [path for one in asked if (path := opening.storable(one.strip("/"))) is not None]
     entries = rooms.repos.tree.paths_info(found, commit, paths)
     return json(_shown(rooms, found, commit, entries, expand=expand), headers={"X-Repo-Commit": commit})
 
@@ -135,7 +135,7 @@ def safetensors_metadata(rooms: Rooms, request: Request) -> Answer:
     """The headers of a safetensors file, or of all the shards that an index names."""
     found = opening.contents(rooms, request)
     commit = opening.revision(rooms, request, found)
-    path = opening.path(request)
+    path = opening.path(request, commit)
     index: dict[str, Any] | None = None
     shards = [str(path)]
     if path.endswith(".index.json"):

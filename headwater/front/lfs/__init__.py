@@ -29,7 +29,10 @@ def batch(rooms: Rooms, request: Request) -> Answer:
     operation = asked.get("operation")
     if operation not in ("upload", "download"):
         raise Invalid("operation: must be upload or download", status=422)
-    found = opening.repo(rooms, request, "write") if operation == "upload" else opening.contents(rooms, request)
+    found = opening.contents(rooms, request)
+    if operation == "upload":
+        # Not "write" in the repo: whoever may read it may open a pull request, and clients upload before they say so.
+        grants.require_write_token(request.actor)
     if asked.get("hash_algo", "sha256") not in ("sha256", "sha_256"):  # huggingface.js writes the second
         raise Invalid("hash_algo: only sha256 is offered", status=409)
     objects = asked.get("objects")
@@ -131,7 +134,9 @@ def _xet_action(rooms: Rooms, actor: Actor, found: Repo) -> dict[str, Any]:
 
 
 def _ticket(rooms: Rooms, request: Request, purpose: str) -> Fields:
-    _, fields = grants.signed(rooms, purpose, request.arg("ticket"), "write" if purpose == "lfs-put" else "read")
+    actor, fields = grants.signed(rooms, purpose, request.arg("ticket"), "read")
+    if purpose == "lfs-put":
+        grants.require_write_token(actor)
     if fields["oid"] != request.params["oid"]:
         raise Forbidden("This address is for another file")
     return fields

@@ -1,4 +1,4 @@
-"""Pages that need a person: signing in and out, access tokens, a new repo, what was deleted.
+"""Pages that need a person: signing in and out, access tokens, a new repo, a like, what was deleted.
 
 Every form carries the session's CSRF secret, which the door (`asgi.py`) checks; the two forms for those who have no
 session yet are taken only from our own pages. Refuses to know how passwords and tokens are kept: `accounts`.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from headwater.front import opening
 from headwater.front.answer import Answer
 from headwater.front.asgi import SESSION_COOKIE
 from headwater.front.pages import frame, render
@@ -201,17 +202,34 @@ def _new_repo(
 ) -> Answer:
     me = rooms.accounts.whoami(request.actor)
     owners = (me["name"], *(one["name"] for one in me["orgs"] if one["role"] in _CREATORS))
-    private = request.field("visibility") == "private" if problem else rooms.settings.default_visibility == "private"
+    chosen = request.field("visibility") if problem else ""
     page = NewRepoPage(
-        owners,
+        tuple((name, rooms.accounts.namespace(name).default_visibility) for name in owners),
         owner if owner in owners else owners[0],
         kind,
         request.field("name") if problem else "",
-        private,
+        chosen if chosen in ("public", "private") else "",
         problem.text if problem else "",
     )
     shown = render.render_new_repo(frame.site(rooms, request), page)
     return frame.shown(shown, problem.status if problem else 200)
+
+
+# ---- a like ----
+
+
+def like(rooms: Rooms, request: Request) -> Answer:
+    """The heart of a repo's page: given, or taken back with `undo`. Back to where it was pressed."""
+    found = opening.repo(rooms, request)
+    if request.actor.token_role is not None:
+        raise Forbidden("Likes are given on the repo's page, not by token")
+    if request.field("undo"):
+        rooms.repos.likes.unlike(request.actor, found)
+    else:
+        rooms.repos.likes.like(request.actor, found)
+    rooms.jobs.wake()
+    after = _next(request.field("next"))
+    return frame.see(rooms, found.rid.url_path if after == "/" else after)
 
 
 # ---- recently deleted ----

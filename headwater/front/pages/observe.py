@@ -27,7 +27,7 @@ from headwater.observatory import charts, report
 from headwater.observatory.answer import Answer
 from headwater.observatory.ask import QUESTIONS, can_answer, question
 from headwater.observatory.choices import Choices, allowed, described
-from headwater.observatory.claims import said
+from headwater.observatory.claims import data_of, query, said
 from headwater.observatory.questions.plan import Question
 from headwater.observatory.texts import link
 from headwater.observatory.world import World
@@ -83,13 +83,13 @@ def index(rooms: Rooms, request: Request) -> Reply:
     for one in QUESTIONS.values():
         groups.setdefault(one.group, []).append(one)
     return _shown(
-        rooms, request, "index", "Observatory", checked=here.claims(), groups=groups,
+        rooms, request, "index", "Observatory", checked=here.claims_so_far(), groups=groups,
         snapshots=here.world.snapshots(), registry=here.world.registry().version,
     )  # fmt: skip
 
 
 def claims(rooms: Rooms, request: Request) -> Reply:
-    return _shown(rooms, request, "claims", "Claims", checked=desk(rooms, request.actor).claims())
+    return _shown(rooms, request, "claims", "Claims", checked=desk(rooms, request.actor).claims_so_far())
 
 
 def one_question(rooms: Rooms, request: Request) -> Reply:
@@ -191,6 +191,7 @@ def _with(path: str, query: str) -> str:
 def _shown(rooms: Rooms, request: Request, template: str, title: str, status: int = 200, **values: object) -> Reply:
     made = render.render_observe(
         frame.site(rooms, request), template, title, cell=report.cell, said=said, flip_words=report.flip_words,
+        left_out=report.left_out, data_of=data_of, case_query=query,
         safe_link=link, spoken=charts.spoken, with_query=_with, rows_shown=ROWS_SHOWN, **values,
     )  # fmt: skip
     return frame.shown(made, status)

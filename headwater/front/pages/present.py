@@ -122,6 +122,7 @@ class RepoHead:
     tags: tuple[Choice, ...] = ()
     more_tags: tuple[Choice, ...] = ()
     likes: int = 0
+    liked: bool = False  # by who looks
     downloads: int = 0
     may_write: bool = False
 
@@ -287,14 +288,28 @@ class LinkPage:
     problem: str = ""
 
 
+Visibility = Literal["public", "private"]
+
+
 @dataclass(frozen=True, slots=True)
 class NewRepoPage:
-    owners: tuple[str, ...]
+    """`owners` with the visibility that their new repos have. `visibility` empty: as the owner has it."""
+
+    owners: tuple[tuple[str, Visibility], ...]
     owner: str
     kind: RepoType = "model"
     name: str = ""
-    private: bool = False
+    visibility: str = ""
     problem: str = ""
+
+    @property
+    def default(self) -> Visibility:
+        return dict(self.owners)[self.owner]
+
+    @property
+    def differs(self) -> bool:
+        """Whether it depends on the owner how the repo will be if nothing is said."""
+        return len({default for _, default in self.owners}) > 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,8 @@ def head_of(rooms: Rooms, request: Request, opened: Opened) -> RepoHead:
         gated=repo.gated,
         tags=tuple(choices[:TAGS_SHOWN]),
         more_tags=tuple(choices[TAGS_SHOWN:]),
-        likes=known.likes if known else 0,
+        likes=rooms.repos.likes.count(repo.id),  # the catalog follows behind, and people look at what they pressed
+        liked=request.actor.user_id is not None and rooms.repos.likes.likes(request.actor.user_id, repo.id),
         downloads=known.downloads if known else 0,
         may_write=request.actor.may_write(namespace_id=repo.namespace_id, creator_id=repo.creator_id),
     )
@@ -253,7 +254,7 @@ def _first_and_more(files: tuple[Choice, ...]) -> tuple[Choice, ...]:
 
 def files(rooms: Rooms, request: Request) -> Answer:
     opened = open_at(rooms, request, opening.contents(rooms, request))
-    path = _path(request)
+    path = opening.folder(request, opened.commit)
     try:
         entries, after = rooms.repos.tree.listing(
             opened.repo, opened.commit, path, after=request.arg("cursor") or None, limit=ENTRIES_PAGE
@@ -278,11 +279,6 @@ def files(rooms: Rooms, request: Request) -> Answer:
         pager=Pager(here if request.arg("cursor") else "", with_query(here, [("cursor", after)]) if after else ""),
     )
     return frame.shown(render.render_files(frame.site(rooms, request), page))
-
-
-def _path(request: Request) -> FilePath | Literal[""]:
-    written = request.params.get("path", "").strip("/")
-    return names.file_path(written) if written else ""
 
 
 def _file_row(rooms: Rooms, opened: Opened, entry: Entry, last: Commit | None) -> FileRow:
@@ -356,7 +352,7 @@ def _cut(text: str, chars_max: int) -> str:
 
 def file(rooms: Rooms, request: Request) -> Answer:
     opened = open_at(rooms, request, opening.contents(rooms, request))
-    path = _path(request)
+    path = opening.folder(request, opened.commit)
     if not path:
         return frame.see(rooms, tree_path(opened.rid, opened.revision), 307)
     entry = rooms.repos.tree.entry(opened.repo, opened.commit, path)
@@ -413,3 +409,11 @@ def commit(rooms: Rooms, request: Request) -> Answer:
     """The address that clients print after a commit. Its changes are not shown yet; its files are."""
     found = opening.contents(rooms, request)
     return frame.see(rooms, tree_path(found.rid, request.params["rev"]), 302)
+
+
+def pull_request(rooms: Rooms, request: Request) -> Answer:
+    """The address that clients print after opening one. It has no page yet; its files are shown."""
+    found = opening.contents(rooms, request)
+    ref = f"refs/pr/{request.params['number']}"
+    rooms.repos.refs.resolve(found, ref)
+    return frame.see(rooms, tree_path(found.rid, ref), 302)

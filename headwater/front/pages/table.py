@@ -51,6 +51,15 @@ def _of_repo(rest: str, handler: Handler, does: str) -> list[Route]:
     ]
 
 
+def _form_of_repo(rest: str, handler: Handler, does: str) -> list[Route]:
+    """What a form on a repo's page sends, by somebody who is signed in."""
+    return [
+        _page("POST", f"/{prefix}{repo}{rest}", _of_kind(handler, kind), does, needs="signed-in", body="json")
+        for kind, prefix in _PREFIXES.items()
+        for repo in ("{ns}/{name}", "{name}")
+    ]
+
+
 PAGES: list[Route] = [
     _page("GET", "/", _of_kind(browse.listing, "model"), "Home: the models"),
     _page("GET", "/models", _of_kind(browse.listing, "model"), "The models, with search, filters and order"),
@@ -63,6 +72,8 @@ PAGES: list[Route] = [
     *_of_repo("/blob/{rev}/{path*}", repository.file, "One file: its text, its tensors, or where to get it"),
     *_of_repo("/commits/{rev}", repository.commits, "The history of a revision"),
     *_of_repo("/commit/{rev}", repository.commit, "Leads to the files of a commit"),
+    *_of_repo("/discussions/{number}", repository.pull_request, "Leads to the files of a pull request"),
+    *_form_of_repo("/like", account.like, "Like a repo, or take the like back"),
     *_of_repo("/storage", storage.page, "What the repo's files cost the hub, and on what they stand"),
     *_of_repo("/storage/{rev}", storage.page, "The same at a revision"),
     _page("GET", "/login", account.sign_in_page, "The sign-in form"),

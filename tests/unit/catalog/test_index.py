@@ -10,10 +10,10 @@ from sqlalchemy import select
 
 from headwater.accounts.actor import NOBODY
 from headwater.catalog import search
-from headwater.catalog.index import JOB
+from headwater.catalog.index import JOB, Index
 from headwater.catalog.tables import POSTING_SHIFT, catalog, catalog_search, posting, standing, tag
 from headwater.ground import events, jobs
-from headwater.ground.errors import RepoMissing, Unavailable
+from headwater.ground.errors import Corrupt, EntryMissing, RepoMissing, Unavailable
 from headwater.repos.tables import repo
 
 from .conftest import a_gguf, a_safetensors
@@ -171,6 +171,15 @@ def test_used_storage_is_what_commits_hold_and_what_git_holds(hub, known) -> Non
     assert one(known, made).used_storage == 1005
 
 
+def test_used_storage_counts_large_files_that_a_branch_beside_main_brings(hub, known) -> None:
+    made = hub.repo("o/m", {"README.md": "12345"})
+    known.catch_up()
+    hub.hold(made, 1000)
+    hub.change(made, "ref.moved", ref="refs/heads/dev")
+    known.catch_up()
+    assert one(known, made).used_storage == 1005
+
+
 def test_a_repo_without_main_is_listed_as_empty(hub, known) -> None:
     made = hub.repo("o/m")
     del hub.heads[made]
@@ -206,7 +215,7 @@ def test_a_deleted_repo_leaves_nothing_behind(hub, known, db) -> None:
     assert everything(db) == before
 
 
-def test_only_moves_of_main_are_read(hub, known) -> None:
+def test_of_a_repo_without_large_files_only_moves_of_main_are_read(hub, known) -> None:
     made = hub.repo("o/m")
     known.catch_up()
     hub.change(made, "ref.moved", ref="refs/heads/other")
@@ -291,6 +300,33 @@ def test_rows_of_a_repo_deleted_while_it_was_read_do_not_stay(hub, known, index,
     assert everything(db)["posting"] == []
 
 
+@pytest.mark.parametrize("change", ["commit", "hide"])
+def test_an_older_reading_is_not_written_over_the_newer_one_of_another_process(
+    hub, known, index, db, clock, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    made = hub.repo("o/m", {"README.md": CARD})
+    other, real, left = Index(db, clock, index._read), index._find, [change]
+
+    def slowly(*arguments: Any) -> Any:
+        found = real(*arguments)
+        if left:
+            left.pop()
+            clock.advance(1)
+            if change == "commit":
+                hub.commit(made, {"README.md": CARD.replace("Chatty", "newer")})
+            else:
+                hub.change(made, "repo.changed", private=True)
+            other.index(made)
+        return found
+
+    monkeypatch.setattr(index, "_find", slowly)
+    index.index(made)
+    written = everything(db)
+    other.index(made)
+    assert everything(db) == written
+    assert one(known, made).sha == hub.heads[made]
+
+
 def test_a_repo_that_is_gone_in_the_middle_of_reading_is_no_error_and_leaves_nothing(
     hub, known, index, db, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,6 +337,26 @@ def test_a_repo_that_is_gone_in_the_middle_of_reading_is_no_error_and_leaves_not
         raise RepoMissing("#1")
 
     monkeypatch.setattr(index, "_find", too_late)
+    index.index(made)
+    assert everything(db)["catalog"] == []
+
+
+@pytest.mark.parametrize("error", [EntryMissing("model.safetensors"), Corrupt("an object is missing")])
+def test_what_is_missing_since_the_repo_went_meanwhile_is_no_error_and_of_a_live_repo_it_is_one(
+    hub, known, index, db, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    made = hub.repo("o/m", {"README.md": CARD})
+    going = [False]
+
+    def missing(*_: Any) -> Any:
+        if going[0]:
+            hub.change(made, "repo.deleted", state="deleted", key="#gone")
+        raise error
+
+    monkeypatch.setattr(index, "_find", missing)
+    with pytest.raises(type(error)):
+        index.index(made)
+    going[0] = True
     index.index(made)
     assert everything(db)["catalog"] == []
 

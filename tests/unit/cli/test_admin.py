@@ -96,6 +96,21 @@ def test_users_are_listed_as_a_table_and_as_json(data: Path, hub: Accounts) -> N
     assert "password_hash" not in rows[0]
 
 
+def test_a_full_name_and_an_address_are_changed_one_without_the_other(data: Path, hub: Accounts) -> None:
+    hub.create_user("alice", "Alice A.", "a@example.org")
+    ok(data, "user", "set-profile", "alice", "--fullname", "Alice B.")
+    ok(data, "user", "set-profile", "alice")
+    assert (hub.user("alice").fullname, hub.user("alice").email) == ("Alice B.", "a@example.org")
+    ok(data, "user", "set-profile", "alice", "--email", "")
+    assert (hub.user("alice").fullname, hub.user("alice").email) == ("Alice B.", "")
+    assert refused(data, "user", "set-profile", "alice", "--email", "nowhere")[0] == 2
+    assert refused(data, "user", "set-profile", "nobody", "--fullname", "N")[0] == 12
+    hub.create_org(OPERATOR, "lab", "Lab", "private")
+    ok(data, "org", "set-profile", "lab", "--fullname", "River Lab")
+    assert [(one.fullname, one.default_visibility) for one in hub.orgs()] == [("River Lab", "private")]
+    assert refused(data, "org", "set-profile", "alice", "--fullname", "x")[0] == 12
+
+
 def test_disable_enable_and_make_admin(data: Path, hub: Accounts) -> None:
     hub.create_user("alice")
     ok(data, "user", "disable", "alice")

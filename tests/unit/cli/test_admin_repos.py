@@ -44,6 +44,15 @@ def test_a_repo_that_is_made_is_there_for_the_running_hub(a_hub: Hub) -> None:
     assert (private(a_hub, "x"), private(a_hub, "y")) == (False, True)
 
 
+def test_a_space_that_is_made_is_static_unless_said_otherwise(a_hub: Hub) -> None:
+    ok(a_hub, "create", "ada/page", "--type", "space")
+    ok(a_hub, "create", "ada/app", "--type", "space", "--sdk", "gradio")
+    open_ = a_hub.rooms.repos.registry.open
+    made = [open_(a_hub.ada, RepoId("space", "ada", name), "read").sdk for name in ("page", "app")]
+    assert made == ["static", "gradio"]
+    assert isinstance(refused(a_hub, "create", "ada/m", "--sdk", "gradio"), Invalid)
+
+
 def test_a_repo_without_a_namespace_may_be_made_by_the_operator(a_hub: Hub) -> None:
     assert ok(a_hub, "create", "gpt2") == "gpt2\n"
     assert a_hub.rooms.repos.registry.open(a_hub.ada, RepoId("model", None, "gpt2"), "read")

@@ -80,6 +80,7 @@ def test_T25_a_flipped_bit_ends_with_exit_status_22_and_names_the_file_and_its_r
     assert report.exit_code == 22
     (problem,) = json.loads(report.stdout)["problems"]
     assert (problem["what"], problem["name"], problem["repos"]) == ("blob", sha256, ["model ada/x"])
+    assert [file.startswith("model ada/x") for file in problem["files"]] == [True]
 
 
 def test_T25_a_running_hub_stops_serving_what_verify_found(full: Hub) -> None:

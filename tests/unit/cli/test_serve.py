@@ -8,9 +8,10 @@ import importlib
 import re
 import socket
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner
 from hub_building import Hub
@@ -77,6 +78,32 @@ def test_help_explains_every_command() -> None:
         assert command.help
 
 
+def commands(path: list[str], group: click.Group) -> list[list[str]]:
+    """Every command and group below this one, by the words that call it."""
+    found = [path]
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        words = [*path, name]
+        found += commands(words, command) if isinstance(command, click.Group) else [words]
+    return found
+
+
+@pytest.mark.parametrize("words", commands([], cli.program), ids=" ".join)
+def test_help_says_nothing_that_is_meant_for_click(words: list[str]) -> None:
+    result = CliRunner().invoke(cli.program, [*words, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "\\" not in result.output
+    assert "\b" not in result.output
+
+
+def test_help_keeps_the_lines_that_are_to_be_kept() -> None:
+    said = CliRunner().invoke(cli.program, ["--help"]).stdout
+    assert re.search(r"^ +Start one: +headwater serve$", said, re.MULTILINE)
+    assert re.search(r"^ +Keep it safe: +headwater backup, headwater verify$", said, re.MULTILINE)
+
+
 def test_a_hub_without_an_administrator_announces_a_way_in_that_works_once(
     a_hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,13 +131,26 @@ def test_every_start_has_a_fresh_link_for_the_same_account_until_somebody_came_i
     assert "login" not in capsys.readouterr().err
 
 
+def test_a_guessed_address_is_announced_as_one_and_a_given_one_is_not(
+    a_hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # the hub was told https://hub.test; whoever starts it so that it must guess has given nothing
+    serving.announce(a_hub.rooms, msgspec.structs.replace(a_hub.rooms.settings, public_url="", host="0.0.0.0"))
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "--public-url" in line]
+    assert "guess" in line
+    serving.announce(a_hub.rooms, a_hub.rooms.settings)
+    assert "--public-url" not in capsys.readouterr().err
+
+
 class Sock:
     """A socket that binds where a test lets it."""
 
     bound: tuple[object, ...] = ()
+    options: ClassVar[list[tuple[object, ...]]] = []
 
     def __init__(self, family: int, kind: int) -> None:
         Sock.bound = (family, kind)
+        Sock.options.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +159,7 @@ class Sock:
         pass
 
     def setsockopt(self, *option: object) -> None:
-        pass
+        Sock.options.append(option)
 
     def bind(self, address: tuple[str, int]) -> None:
         if address[1] == 99:
@@ -133,6 +173,15 @@ def test_the_address_is_taken_before_anything_is_opened(monkeypatch: pytest.Monk
         assert Sock.bound == (socket.AF_INET6, socket.SOCK_STREAM, ("::1", 5))
     with serving.listening(Settings(host="127.0.0.1", port=5)):
         assert Sock.bound[0] == socket.AF_INET
+
+
+def test_all_addresses_are_those_of_ipv4_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving.socket, "socket", Sock)
+    both = (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    with serving.listening(Settings(host="::", port=5)):
+        assert both in Sock.options
+    with serving.listening(Settings(host="::1", port=5)):
+        assert both not in Sock.options
 
 
 def test_a_taken_port_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

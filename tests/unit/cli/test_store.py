@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,10 +18,12 @@ from hub_building import Hub, memory_folder, open_hub
 from sqlalchemy import select
 
 from headwater.accounts import OPERATOR
+from headwater.cli import store
 from headwater.cli.store import size_text, store_commands
-from headwater.ground import names
-from headwater.ground.errors import EntryMissing, Invalid, RepoMissing
+from headwater.ground import jobs, names
+from headwater.ground.errors import EntryMissing, Invalid, RepoMissing, Unavailable
 from headwater.ground.names import Sha256
+from headwater.lineage.following import RESEAL
 from headwater.repos.tables import repo as repo_table
 from headwater.store import sealing, tables
 from headwater.upkeep import backup as keeping
@@ -96,7 +99,13 @@ def test_a_file_is_explained_tensor_by_tensor(filled: Hub) -> None:
     (tensor,) = found["tensors"]
     assert (tensor["name"], tensor["dtype"], tensor["shape"]) == ("layer.weight", "BF16", [96, 128])
     assert (tensor["depth"] > 0) == bool(tensor["parents"])
-    assert "layer.weight" in run(filled, "explain", "ada/tuned", "model.safetensors")
+    shown = run(filled, "explain", "ada/tuned", "model.safetensors")
+    (row,) = [line for line in shown.splitlines() if line.startswith("layer.weight")]  # a tensor is one line
+    (base,) = told(filled, "explain", "ada/base", "model.safetensors")[0]["tensors"]
+    stands = tensor if tensor["parents"] else base
+    (stood_on,) = {"ada/base/model.safetensors", "ada/tuned/model.safetensors"} & set(stands["stored_on"])
+    if stands is tensor:
+        assert stood_on in row
     with pytest.raises(EntryMissing, match=r"no large file 'other\.bin'"):
         run(filled, "explain", "ada/tuned", "other.bin")
 
@@ -119,7 +128,11 @@ def test_verify_is_content_and_exits_with_22_when_a_pack_is_damaged(filled: Hub)
     data = bytearray(pack.read_bytes())
     data[200] ^= 1
     pack.write_bytes(data)
-    assert "0 problems" not in run(filled, "verify", wanted=22)
+    (found, *_) = json.loads(run(filled, "verify", "--json", wanted=22))["problems"]
+    assert {"model ada/base/model.safetensors", "model ada/tuned/model.safetensors"} & set(found["named"])
+    said = run(filled, "verify", wanted=22)  # it is known from now on
+    assert "0 problems" not in said
+    assert "\n  touches model ada/" in said
 
 
 def _drop_raw(hub: Hub) -> None:
@@ -135,6 +148,27 @@ def test_rebase_says_what_was_stored_anew(filled: Hub) -> None:
     reports = lines(run(filled, "rebase", "--all", "--json"))
     assert len(reports) == 3
     assert told(filled, "verify")["problems"] == []
+
+
+def test_T34_sealing_by_hand_leaves_no_public_file_on_a_private_one(a_hub: Hub) -> None:
+    hidden, tuned = a_hub.repo("ada/hidden", private=True), a_hub.repo("ada/tuned", private=True)
+    a_hub.commit(hidden, large={"model.safetensors": a_hub.upload(hidden, BASE)})
+    a_hub.commit(tuned, large={"model.safetensors": a_hub.upload(tuned, TUNED)})
+    run(a_hub, "seal", "--all")
+    assert told(a_hub, "explain", "ada/tuned")[0]["tensors"][0]["parents"]
+    shown = a_hub.repo("ada/shown")
+    two = {f"{note}.safetensors": a_hub.upload(shown, _noted(TUNED, note)) for note in ("one", "two")}
+    a_hub.commit(shown, large=two)
+    run(a_hub, "seal", "--all")
+    for one in told(a_hub, "explain", "ada/shown"):
+        assert [(tensor["others"], tensor["parents"]) for tensor in one["tensors"]] == [(2, [])]
+
+
+def _noted(model: bytes, note: str) -> bytes:
+    """The same tensors in another file."""
+    text, data = model[8:].split(b"}}", 1)
+    text += b'},"__metadata__":{"note":"' + note.encode() + b'"}}'
+    return len(text).to_bytes(8, "little") + text + data
 
 
 def test_sweep_collects_what_a_deleted_repo_leaves(filled: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +196,9 @@ def test_a_purge_takes_what_no_repo_holds_and_refuses_what_one_does(filled: Hub)
     _delete(filled, "ada/base")
     filled.clock.advance(1)
     assert told(filled, "purge", sha256, "--yes")["files"] == 1
+    with filled.rooms.db.read() as connection:
+        soon = list(connection.execute(select(jobs.job.c.key).where(jobs.job.c.kind == RESEAL)).scalars())
+    assert soon == [hashlib.sha256(TUNED).hexdigest()]  # which looks for another relative
     assert told(filled, "verify")["problems"] == []
     with pytest.raises(RepoMissing):  # the destroyed file was its: it is not brought back without
         filled.rooms.repos.registry.find_deleted(OPERATOR, names.repo_id("model", "ada/base"))
@@ -221,3 +258,19 @@ def _read(hub: Hub, sha256: Sha256) -> bytes:
 def test_the_program_loads_the_commands_only_when_they_are_asked_for() -> None:
     code = "import sys, headwater.cli; sys.exit('headwater.cli.store' in sys.modules or 'numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_process_that_seals_waits_for_a_busy_database(filled: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def busy(*_: object, **__: object) -> int:
+        asked.append(1)
+        raise Unavailable("The database is busy.")
+
+    monkeypatch.setattr(jobs.Runner, "drain", busy)
+    monkeypatch.setattr(sealing, "be_the_child", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(store, "IDLE_S", 0.02)
+    monkeypatch.setattr(store, "LOOK_S", 0.001)
+    run(filled, "work")
+    assert asked

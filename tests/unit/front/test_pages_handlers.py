@@ -256,6 +256,7 @@ def test_a_new_repo_is_made_and_shown_with_what_to_do_next(ada: Browser) -> None
     assert answer.headers["location"] == f"{PREFIX}/datasets/ada/rivers"
     page = ada.get("/datasets/ada/rivers").text
     assert "hf upload ada/rivers ./folder --repo-type dataset" in page
+    assert "export HF_TOKEN=hf_..." in page
     assert "Private" in page
 
 
@@ -278,6 +279,107 @@ def test_a_repo_that_cannot_be_made_says_why_and_keeps_the_form(
     assert 'role="alert"' in answer.text
     assert "<marquee>" not in answer.text
     assert re.search(r'value="private" checked', answer.text)
+
+
+@pytest.fixture
+def acme(rooms: Rooms) -> str:
+    """An organization of Ada's whose new repos are private, on a hub whose new repos are public."""
+    rooms.accounts.create_org(OPERATOR, "acme", "", "private")
+    rooms.accounts.set_member(OPERATOR, "acme", "ada", "admin")
+    return "acme"
+
+
+def checked(page: str) -> list[str]:
+    """The choice of visibility that the form comes with."""
+    return re.findall(r'name="visibility" value="([^"]*)" checked', page)
+
+
+@pytest.mark.parametrize(("owner", "private"), [("acme", True), ("ada", False)])
+def test_a_new_repo_is_as_its_owner_has_it_unless_somebody_says_otherwise(
+    rooms: Rooms, ada: Browser, acme: str, owner: str, private: bool
+) -> None:
+    page = ada.get(f"/new?owner={owner}").text
+    assert checked(page) == [""]
+    assert f"{'Private' if private else 'Public'} for {owner}" in page
+    assert re.findall(r'<option value="(\w+)".*?>(.*?)<', page) == [("ada", "ada (public)"), (acme, "acme (private)")]
+    ada.submit("/new", "/new", {"type": "model", "owner": owner, "name": "x", "visibility": checked(page)[0]})
+    assert rooms.repos.registry.open(OPERATOR, RepoId("model", owner, "x"), "read").private is private
+
+
+@pytest.mark.parametrize("said", ["public", "private"])
+def test_what_is_said_on_the_form_goes_before_what_the_owner_has(
+    rooms: Rooms, ada: Browser, acme: str, said: str
+) -> None:
+    ada.submit("/new", "/new", {"type": "model", "owner": acme, "name": "x", "visibility": said})
+    assert rooms.repos.registry.open(OPERATOR, RepoId("model", acme, "x"), "read").private is (said == "private")
+
+
+def test_a_form_with_one_kind_of_owner_says_plainly_what_a_new_repo_is(ada: Browser) -> None:
+    page = ada.get("/new").text
+    assert "<small>Public</small>" in page
+    assert "(public)" not in page
+
+
+def test_a_form_that_comes_back_keeps_as_the_owner_has_it(ada: Browser, acme: str) -> None:
+    answer = ada.submit("/new", "/new", {"type": "model", "owner": acme, "name": "a--b", "visibility": ""})
+    assert (answer.status_code, checked(answer.text)) == (400, [""])
+
+
+# ---- a like ----
+
+
+def hearts(page: str) -> tuple[str, bool]:
+    """The count beside the heart, and whether it is this person's."""
+    (found,) = re.findall(r'<(?:button|a) class="stat like( liked)?".*?<b class="num">(\d+)</b>', page, re.DOTALL)
+    return found[1], bool(found[0])
+
+
+def test_a_like_is_given_on_the_page_and_taken_back_by_a_second_press(rooms: Rooms, ada: Browser, app: App) -> None:
+    make(rooms, "grace/tiny")
+    grace = signed_in(app, "grace")
+    assert hearts(ada.get("/grace/tiny").text) == ("0", False)
+    assert ada.submit("/grace/tiny", "/grace/tiny/like", {}).headers["location"] == f"{PREFIX}/grace/tiny"
+    assert hearts(ada.get("/grace/tiny").text) == ("1", True)
+    assert hearts(grace.get("/grace/tiny").text) == ("1", False)
+    grace.submit("/grace/tiny", "/grace/tiny/like", {})
+    assert hearts(grace.get("/grace/tiny").text) == ("2", True)
+    ada.submit("/grace/tiny", "/grace/tiny/like", {})
+    assert hearts(ada.get("/grace/tiny").text) == ("1", False)
+
+
+def test_a_like_leads_back_to_where_it_was_pressed_and_never_elsewhere(rooms: Rooms, ada: Browser) -> None:
+    make(rooms)
+    for page in ("/ada/tiny/tree/main", "/ada/tiny/commits/main?cursor="):
+        assert ada.submit(page, "/ada/tiny/like", {}).headers["location"] == PREFIX + page
+    for elsewhere in ("https://elsewhere.example/", "//elsewhere.example", "/\\elsewhere.example"):
+        answer = ada.submit("/ada/tiny", "/ada/tiny/like", {"next": elsewhere})
+        assert answer.headers["location"] == f"{PREFIX}/ada/tiny"
+
+
+def test_whoever_is_not_signed_in_sees_the_count_and_the_way_in(rooms: Rooms, nobody: Browser, ada: Browser) -> None:
+    make(rooms)
+    ada.submit("/ada/tiny", "/ada/tiny/like", {})
+    page = nobody.get("/ada/tiny").text
+    assert hearts(page) == ("1", False)
+    assert f'href="{PREFIX}/login?next=/ada/tiny"' in page
+    assert "/ada/tiny/like" not in page
+    assert nobody.post("/ada/tiny/like", {}).status_code == 401
+
+
+def test_T46_a_like_needs_the_pages_own_secret(rooms: Rooms, ada: Browser) -> None:
+    make(rooms)
+    assert ada.post("/ada/tiny/like", {}).status_code == 403
+    assert hearts(ada.get("/ada/tiny").text) == ("0", False)
+
+
+def test_T34_nobody_likes_what_he_does_not_see(rooms: Rooms, ada: Browser, app: App) -> None:
+    make(rooms, private=True)
+    make(rooms, "grace/open")
+    grace = signed_in(app, "grace")
+    assert grace.submit("/grace/open", "/grace/open/like", {}).status_code == 303
+    secret = re.findall(r'name="csrf" value="([^"]*)"', grace.get("/grace/open").text)[0]
+    assert grace.post("/ada/tiny/like", {"csrf": secret}).status_code == 404
+    assert hearts(ada.get("/ada/tiny").text) == ("0", False)
 
 
 # ---- recently deleted ----

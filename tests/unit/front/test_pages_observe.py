@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,16 +18,39 @@ import pytest
 from headwater.accounts.actor import NOBODY
 from headwater.front import asking
 from headwater.front.answer import Answer
+from headwater.front.observe import answers
 from headwater.front.pages import observe
 from headwater.front.request import Request
 from headwater.ground.clock import FixedClock
-from headwater.ground.errors import EntryMissing, NotOffered, Unavailable
+from headwater.ground.errors import Corrupt, EntryMissing, NotOffered, Unavailable
 from headwater.ground.settings import Settings
 from headwater.observatory.imports.door import import_source
 from headwater.observatory.imports.job import Options, Silent
 from headwater.observatory.world import World
 
 EVIL = "<script>alert(1)</script>"
+CLAIM = """
+id = "mine"
+sentence = "Qwen is downloaded more."
+question = "downloads-by-organisation"
+holds = "(select arg_max(organisation, pct_downloads) = 'Alibaba' from answer)"
+[source]
+title = "A blog"
+date = "2026-01-02"
+[[case]]
+name = "first"
+choices = { population = "tiny", attribution = "uploader" }
+[[case]]
+name = "second"
+choices = { population = "tiny", attribution = "uploader", exclude = ["id:meta-llama/b"] }
+"""
+
+
+def settled() -> None:
+    """Waits until the claims that a page has begun are checked."""
+    for one in threading.enumerate():
+        if one.name == "claims":
+            one.join()
 
 
 @pytest.fixture
@@ -37,7 +61,7 @@ def rooms(tmp_path: Path) -> Any:
         "tags": [[f"license:{EVIL}"], ["license:mit"]],
     }  # fmt: skip
     pq.write_table(pa.table(columns), tmp_path / "hub.parquet")
-    options = Options(kind="hub-stats", name="tiny", date="2026-06-05", attribution=EVIL)
+    options = Options(kind="hub-stats", name="tiny", date="2026-06-05", attribution=EVIL, biases=f"few {EVIL}")
     import_source(World(tmp_path / "observatory"), str(tmp_path / "hub.parquet"), options, Silent())
     settings = Settings(data=str(tmp_path), public_url="http://hub.example/base")
     return SimpleNamespace(settings=settings, clock=FixedClock(0))
@@ -63,6 +87,36 @@ def test_the_claims_page_shows_computed_verdicts_and_their_sql(get: Callable[...
     page = get(observe.claims).body.decode()
     assert "undecidable" in page
     assert "-- holds" in page
+
+
+def test_the_claims_page_shows_query_data_and_biases_of_every_case(get: Callable[..., Answer], rooms: Any) -> None:
+    folder = Path(rooms.settings.data) / "observatory/claims"
+    folder.mkdir()
+    (folder / "mine.toml").write_text(CLAIM)
+    get(observe.claims)
+    settled()
+    whole = get(observe.claims).body.decode()
+    (section,) = re.findall(r'<section class="claim" id="mine">.*?</section>', whole, re.DOTALL)
+    assert "depends on" in section
+    assert "A blog, 2026-01-02" in section
+    assert "tiny@2026-06-05</b>, as of 2026-06-05. Licence: unknown" in section
+    assert "Biases: few &lt;script&gt;" in section
+    query = "population=tiny&amp;attribution=uploader&amp;exclude=id%3Ameta-llama%2Fb"
+    assert f"/base/observatory/questions/downloads-by-organisation?{query}" in section
+    assert section.count("<pre") == 3  # the rule, and the SQL of both cases
+    assert EVIL not in whole
+
+
+def test_claims_over_http_carry_query_data_and_biases(get: Callable[..., Answer], rooms: Any) -> None:
+    folder = Path(rooms.settings.data) / "observatory/claims"
+    folder.mkdir()
+    (folder / "mine.toml").write_text(CLAIM)
+    (mine,) = (one for one in json.loads(get(answers.claims).body)["claims"] if one["claim"]["id"] == "mine")
+    for case in mine["cases"]:
+        assert case["sql"].startswith("with ")
+        (data,) = case["data"]
+        assert (data["id"], data["date"], data["biases"]) == ("tiny@2026-06-05", "2026-06-05", f"few {EVIL}")
+        assert {"licence", "attribution", "url"} <= set(data)
 
 
 def test_a_question_shows_its_choices_chart_table_sql_and_data(get: Callable[..., Answer]) -> None:
@@ -96,9 +150,63 @@ def test_claims_that_there_is_no_time_for_are_said_to_be_unchecked(
     get: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "CLAIMS_S", -1.0)
-    assert "claims are still to be checked" in get(observe.claims).body.decode()
+    assert len(json.loads(get(answers.claims).body)["pending"]) >= 20
     monkeypatch.undo()
-    assert "claims are still to be checked" not in get(observe.claims).body.decode()
+    assert json.loads(get(answers.claims).body)["pending"] == []
+
+
+@pytest.mark.parametrize("handler", [observe.index, observe.claims])
+def test_a_page_waits_for_no_verdict_and_the_next_one_has_them(
+    get: Callable[..., Answer], rooms: Any, handler: Callable[..., Answer]
+) -> None:
+    with asking.desk(rooms, NOBODY).turns.mine():
+        page = get(handler).body.decode()
+    assert "claims are still to be checked" in page
+    assert page.count('<span class="verdict">to be checked</span>') >= 20
+    assert "DeepSeek-R1 is the most liked model" in page  # unchecked, but named
+    settled()
+    page = get(handler).body.decode()
+    assert "still to be checked" not in page
+    assert "to be checked</span>" not in page
+
+
+def test_what_ends_the_checking_of_claims_is_told_once_and_tried_again(
+    get: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object, **__: object) -> None:
+        raise Corrupt("torn")
+
+    monkeypatch.setattr(asking, "check", damaged)
+    get(observe.claims)
+    settled()
+    monkeypatch.undo()
+    with pytest.raises(Corrupt, match="torn"):
+        get(observe.claims)
+    get(observe.claims)
+    settled()
+    assert "still to be checked" not in get(observe.claims).body.decode()
+
+
+def test_work_that_nobody_waits_for_lets_those_who_wait_go_first() -> None:
+    turns, order = asking.Turns(waiting_max=1), []
+
+    def asks() -> None:
+        with turns.mine():
+            order.append("asked")
+
+    def works() -> None:
+        with turns.spare():
+            order.append("worked")
+
+    first, second = threading.Thread(target=asks), threading.Thread(target=works)
+    with turns.mine():
+        first.start()
+        while not turns.waiting:
+            pass
+        second.start()
+    first.join()
+    second.join()
+    assert order == ["asked", "worked"]
 
 
 def test_whoever_finds_others_asking_is_told_to_come_back(get: Callable[..., Answer], rooms: Any) -> None:

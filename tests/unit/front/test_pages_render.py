@@ -130,6 +130,13 @@ def test_a_page_is_rendered_within_its_time(name: str) -> None:
     assert min(spent) * 1000 < RENDER_MS_MAX
 
 
+def test_no_page_sends_people_to_a_sign_in_that_the_hub_does_not_offer() -> None:
+    """`hf auth login` alone opens a browser at /oauth/device."""
+    said = "".join(samples.page(name) for name in samples.PAGES)
+    assert "hf auth login --token hf_" in said
+    assert not re.search(r"hf auth login(?! --token )", said)
+
+
 def test_a_template_fails_on_a_name_it_does_not_know() -> None:
     with pytest.raises(UndefinedError):
         render._page("card.html", samples.site(), "model", "x")

@@ -311,6 +311,26 @@ def test_a_feed_that_fails_ends_neither_the_others_nor_the_thread(db, clock, enq
     assert jobs_of.stop(30)
 
 
+def test_a_feed_that_finds_the_database_busy_comes_again_and_that_is_no_error(
+    db, clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    class Log:
+        def __getattr__(self, level: str) -> Callable[..., None]:
+            return lambda *_, **__: said.append(level)
+
+    def busy() -> None:
+        raise Unavailable("The database is busy.")
+
+    def broken() -> None:
+        raise ValueError("a bug in a follower")
+
+    monkeypatch.setattr(jobs, "log", Log())
+    runner(db, clock, Work(), feeds=(busy, broken))._feed()
+    assert said == ["warning", "error"]
+
+
 def test_a_busy_database_does_not_end_the_thread(db, clock, enqueue, monkeypatch: pytest.MonkeyPatch) -> None:
     done = threading.Event()
     jobs_of = runner(db, clock, lambda job: done.set())

@@ -38,8 +38,8 @@ def test_what_the_command_line_leaves_out_overrides_nothing(file: Path) -> None:
     ("text", "expected"), [("1", True), ("true", True), ("TRUE", True), ("0", False), ("false", False)]
 )
 def test_switches_and_numbers_are_read_out_of_the_environments_text(text: str, expected: bool) -> None:
-    found = load(None, {"HEADWATER_SIGNUP": text, "HEADWATER_THREADS": "3", "HEADWATER_TOKEN_CACHE_S": "0.5"}, {})
-    assert (found.signup, found.threads, found.token_cache_s) == (expected, 3, 0.5)
+    found = load(None, {"HEADWATER_SEAL": text, "HEADWATER_THREADS": "3", "HEADWATER_TOKEN_CACHE_S": "0.5"}, {})
+    assert (found.seal, found.threads, found.token_cache_s) == (expected, 3, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_switches_and_numbers_are_read_out_of_the_environments_text(text: str, e
         ({"token_cache_s": 6}, "token_cache_s"),
         ({"default_visibility": "secret"}, "default_visibility"),
         ({"log_level": "loud"}, "log_level"),
-        ({"signup": "perhaps"}, "signup"),
+        ({"seal": "perhaps"}, "seal"),
         ({"prot": 1}, "prot"),
     ],
 )

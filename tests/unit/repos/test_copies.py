@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from sqlalchemy import delete, update
 
 from headwater.accounts.actor import Actor
 from headwater.ground import names
 from headwater.ground.db import Database
-from headwater.ground.errors import Conflict, Forbidden, TooMuch
+from headwater.ground.errors import Conflict, Forbidden, RepoMissing, TooMuch
 from headwater.ground.events import Event
 from headwater.ground.names import CommitId, FilePath, Sha256
 from headwater.repos import copies as module
@@ -21,6 +23,7 @@ from headwater.repos.holds import Holds
 from headwater.repos.moves import Moves
 from headwater.repos.refs import Refs
 from headwater.repos.registry import Registry
+from headwater.repos.tables import hold, repo
 from headwater.repos.tree import Tree
 from headwater.repos.values import AddInline, AddPointer, CommitResult, DeleteFile, Entry, Message, Repo
 
@@ -62,6 +65,19 @@ def twin_id(name: str = "ada/twin") -> names.RepoId:
 
 
 # --- duplicates ---
+
+
+def before_link(monkeypatch: pytest.MonkeyPatch, at: int, change: Callable[[], object]) -> None:
+    """`change` happens once, right before the link number `at`."""
+    real, calls = os.link, []
+
+    def link(source: object, target: object) -> None:
+        calls.append(source)
+        if len(calls) == at:
+            change()
+        real(source, target)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "link", link)
 
 
 def test_a_copy_has_the_branches_and_tags_and_files_of_its_source(
@@ -150,18 +166,63 @@ def test_packs_that_are_joined_while_they_are_linked_are_all_there(
 ) -> None:
     for number in range(8):
         tip = commit({f"{number}.txt": b"x\n"}).commit
-    real, calls = os.link, []
-
-    def link(source: object, target: object) -> None:
-        calls.append(source)
-        if len(calls) == 5:
-            git.maintenance(model.id)
-        real(source, target)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(os, "link", link)
+    before_link(monkeypatch, 5, lambda: git.maintenance(model.id))
     twin = copies.duplicate(ada, model, twin_id(), private=False)
     assert len(files(tree, twin, tip)) == 9
     assert git.problems(twin.id) == []
+
+
+@pytest.mark.parametrize("at", [1, 4])
+def test_of_a_source_that_a_command_deletes_meanwhile_nothing_is_half_copied(
+    copies: Copies, commit: Committer, git: Git, registry: Registry, ada: Actor, model: Repo, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, at: int,
+) -> None:  # fmt: skip
+    for number in range(4):
+        commit({f"{number}.txt": b"x\n"})
+    before_link(monkeypatch, at, lambda: git.path(model.id).rename(tmp_path / "elsewhere"))
+    with pytest.raises(RepoMissing):
+        copies.duplicate(ada, model, twin_id(), private=False)
+    made = registry.open(ada, twin_id(), "read")
+    assert list(git.refs(made.id)) == ["refs/heads/main"]
+    assert git.problems(made.id) == []
+
+
+def test_T17_a_source_whose_holds_go_with_it_meanwhile_is_not_copied(
+    copies: Copies, commit: Committer, git: Git, registry: Registry, ada: Actor, model: Repo, db: Database,
+    large: Callable[[str], Sha256], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    commit([pointer("a.bin", large("a"))])
+    linking = copies._link_packs
+
+    def link(source_id: int, target_id: int) -> None:
+        linking(source_id, target_id)
+        with db.write() as connection:
+            connection.execute(update(repo).where(repo.c.id == source_id).values(state="deleted", key="#gone"))
+            connection.execute(delete(hold).where(hold.c.repo_id == source_id))
+
+    monkeypatch.setattr(copies, "_link_packs", link)
+    with pytest.raises(RepoMissing):
+        copies.duplicate(ada, model, twin_id(), private=False)
+    made = registry.open(ada, twin_id(), "read")
+    assert git.refs(made.id)["refs/heads/main"] != git.refs(model.id)["refs/heads/main"]
+
+
+def test_a_source_is_copied_in_its_turn_so_that_nobody_deletes_it_meanwhile(
+    copies: Copies, commit: Committer, moves: Moves, ada: Actor, model: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit({"a.txt": b"1\n"})
+    in_turn = []
+    before_link(monkeypatch, 1, lambda: in_turn.append(model.id in moves._turns))
+    copies.duplicate(ada, model, twin_id(), private=False)
+    assert in_turn == [True]
+
+
+def test_a_deleted_source_takes_no_name(copies: Copies, registry: Registry, ada: Actor, model: Repo) -> None:
+    registry.delete(ada, model.rid)
+    with pytest.raises(RepoMissing):
+        copies.duplicate(ada, model, twin_id(), private=False)
+    with pytest.raises(RepoMissing):
+        registry.open(ada, twin_id(), "read")
 
 
 # --- forgetting files ---

@@ -366,6 +366,31 @@ def test_a_repository_that_was_retired_is_missing_and_its_refs_do_not_come_back(
     assert (tmp_path / "trash/1/HEAD").exists()
 
 
+@pytest.mark.parametrize("ref", ["refs/tags/t", "refs/heads/new/one"])
+def test_a_ref_does_not_make_the_folder_anew_of_a_repository_that_goes_away_meanwhile(
+    git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ref: str
+) -> None:
+    commit = create(git, a=b"1")
+    making = git._make_folder
+
+    def make(*where: Path) -> None:
+        git.path(1).rename(tmp_path / "elsewhere")  # by another process
+        making(*where)
+
+    monkeypatch.setattr(git, "_make_folder", make)
+    with pytest.raises(RepoMissing):
+        git.move_ref(1, ref, commit)
+    assert not git.path(1).exists()
+    assert list(git.incoming.iterdir()) == []
+
+
+def test_what_lands_in_a_repository_that_went_away_meanwhile_finds_it_missing(git: Git, tmp_path: Path) -> None:
+    create(git, a=b"1")
+    git.path(1).rename(tmp_path / "elsewhere")
+    with pytest.raises(RepoMissing):
+        one_blob(git, 1, b"late")
+
+
 def test_what_is_not_found_since_the_repository_went_away_meanwhile_is_not_damaged(git: Git, tmp_path: Path) -> None:
     commit = create(git, a=b"1")
 
@@ -407,6 +432,42 @@ def test_maintenance_of_a_repository_that_goes_away_meanwhile_leaves_it_as_it_wa
     git.maintenance(1)
     git.restore(1, tmp_path / "trash/1")
     assert [git.blob(1, name) for name in names] == [b"contents %d" % i for i in range(git_module.PACKS_MAX)]
+    assert list(git.incoming.iterdir()) == []
+
+
+def test_maintenance_of_a_repository_that_goes_away_and_comes_back_meanwhile_leaves_it_as_it_was(
+    git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(git, a=b"1")
+    names = [one_blob(git, 1, b"contents %d" % i) for i in range(git_module.PACKS_MAX)]
+    joining = git._join_packs
+
+    def join(repo_id: int, joined: list[Path]) -> None:
+        git.retire(repo_id, tmp_path / "trash/1")
+        try:
+            joining(repo_id, joined)
+        finally:
+            git.restore(repo_id, tmp_path / "trash/1")
+
+    monkeypatch.setattr(git, "_join_packs", join)
+    git.maintenance(1)
+    assert [git.blob(1, name) for name in names] == [b"contents %d" % i for i in range(git_module.PACKS_MAX)]
+
+
+def test_what_maintenance_joined_for_a_repository_that_went_away_does_not_stay(
+    git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(git, a=b"1")
+    for i in range(git_module.PACKS_MAX):
+        one_blob(git, 1, b"contents %d" % i)
+    swapping = git._swap_packs
+
+    def swap(*packs: Any) -> None:
+        git.retire(1, tmp_path / "trash/1")
+        swapping(*packs)
+
+    monkeypatch.setattr(git, "_swap_packs", swap)
+    git.maintenance(1)
     assert list(git.incoming.iterdir()) == []
 
 

@@ -32,6 +32,17 @@ def test_a_like_is_taken_back_once(people, a_repo, likes, happened):
     assert len(happened("repo.unliked")) == 1
 
 
+def test_a_like_is_known_as_its_givers_own(people, a_repo, likes):
+    ann, bob = people.user("ann"), people.user("bob")
+    liked, other = a_repo(ann, "ann/x"), a_repo(ann, "ann/y")
+    likes.like(bob, liked)
+    assert [likes.likes(one.user_id, made.id) for one in (ann, bob) for made in (liked, other)] == [
+        False, False, True, False
+    ]  # fmt: skip
+    likes.unlike(bob, liked)
+    assert not likes.likes(bob.user_id, liked.id)
+
+
 def test_likers_come_in_pages(people, a_repo, likes):
     made = a_repo(people.user("ann"), "ann/x")
     for name in ("ann", "bob", "eve"):

@@ -380,6 +380,25 @@ def test_T01_a_move_that_a_crash_left_open_is_settled_when_the_repo_comes_back(
     assert [event.data["ref"] for event in happened("ref.moved")] == ["refs/heads/dev"]
 
 
+def test_T01_a_move_under_which_a_command_deleted_the_repo_is_told_of_when_it_comes_back(
+    registry, ann, a_repo, git, refs, happened, monkeypatch
+):
+    made = a_repo(ann, "ann/x")
+    moving = git.move_ref
+
+    def move(*what):
+        moving(*what)
+        registry.delete(ann, made.rid)
+        raise RepoMissing("its folder is gone")
+
+    monkeypatch.setattr(git, "move_ref", move)
+    with pytest.raises(RepoMissing):
+        refs.create_branch(ann, made, "dev")
+    registry.undelete(ann, made.id)
+    assert "refs/heads/dev" in git.refs(made.id)
+    assert [event.data["ref"] for event in happened("ref.moved")] == ["refs/heads/dev"]
+
+
 def test_a_repo_that_came_back_takes_commits_and_copies(db, git, moves, registry, ann, gone, commits, clock, refs):
     back = registry.undelete(ann, gone.id)
     refs.create_branch(ann, back, "dev")

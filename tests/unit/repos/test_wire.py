@@ -27,12 +27,19 @@ from headwater.ground.errors import (
     Unauthenticated,
     Unavailable,
 )
-from headwater.ground.names import Sha256, repo_id
+from headwater.ground.names import FilePath, Sha256, repo_id
 from headwater.repos import inspection, pktline, pointers, wire
+from headwater.repos.pull_requests import PullRequests
 from headwater.repos.tables import hold, intent
+from headwater.repos.values import AddInline, Message
 from headwater.repos.wire import RECEIVE_PACK, UPLOAD_PACK, Wire
 
 ZERO = "0" * 40
+
+
+def noise(size_bytes: int) -> str:
+    """Text of which git can save half."""
+    return os.urandom(size_bytes).hex()
 
 
 def no_card(data: bytes) -> list[str]:
@@ -40,8 +47,13 @@ def no_card(data: bytes) -> list[str]:
 
 
 @pytest.fixture
-def the_wire(git, moves, holds, clock, settings) -> Wire:
-    return Wire(git, moves, holds, clock, settings)
+def pull_requests(db, git, moves, refs) -> PullRequests:
+    return PullRequests(db, git, moves, refs)
+
+
+@pytest.fixture
+def the_wire(git, moves, holds, pull_requests, clock, settings) -> Wire:
+    return Wire(git, moves, holds, pull_requests, clock, settings)
 
 
 @dataclass
@@ -251,11 +263,33 @@ def test_pull_refs_are_fetched_and_pushed_but_not_made_nor_deleted(hub, work, gi
     assert set(git.refs(made.id)) == {"refs/heads/main", "refs/pr/1"}
 
 
+def test_who_opened_a_pull_request_pushes_to_it_and_to_nothing_else(
+    hub, work, git, made, pull_requests, people, tmp_path
+):
+    bob = people.user("bob")
+    hub.actor = bob
+    for opener in (bob, people.user("ann")):
+        pull_requests.open(opener, made, Message("Mine"))
+    before = dict(git.refs(made.id))
+    head = work.commit({"a.txt": "a"})
+    for ref in ("refs/heads/main", "refs/heads/new", "refs/tags/v1", "refs/pr/2"):
+        assert "the pull requests that you opened" in work.git("push", "origin", f"main:{ref}", ok=False)
+    assert "another ref of this push was refused" in work.git(
+        "push", "origin", "main:refs/pr/1", "main:refs/pr/2", ok=False
+    )
+    nothing_moved(git, made, before, tmp_path)
+    work.git("push", "-q", "origin", "main:refs/pr/1")
+    assert dict(git.refs(made.id)) == {**before, "refs/pr/1": head}
+    hub.actor = replace(bob, token_role="read")
+    work.commit({"b.txt": "b"})
+    assert "403" in work.git("push", "origin", "main:refs/pr/1", ok=False)
+
+
 def test_a_consumer_that_leaves_ends_the_child(the_wire, work, made):
     def children():
         return set(psutil.Process().children(recursive=True))
 
-    work.commit({"big.bin": os.urandom(3_000_000)})
+    work.commit({"big.txt": noise(3_000_000)})
     work.git("push", "-q", "origin", "main")
     head = work.git("rev-parse", "HEAD")
     request = pktline.line(f"want {head} side-band-64k ofs-delta\n".encode()) + pktline.FLUSH + pktline.line(b"done\n")
@@ -317,7 +351,7 @@ def test_the_protocol_header_hands_nothing_on_but_a_version():
 
 
 def test_T21_what_was_pushed_is_cloned_back_equal_and_passes_fsck(hub, work, git, made, tmp_path, happened, db):
-    files = {f"d{i % 7}/f{i}.txt": f"file {i}\n" * i for i in range(120)} | {"bin.dat": os.urandom(200_000)}
+    files = {f"d{i % 7}/f{i}.txt": f"file {i}\n" * i for i in range(120)} | {"noise.txt": noise(200_000)}
     for step in range(3):
         head = work.commit(files | {"step": str(step)}, f"step {step}")
     work.git("tag", "v1")
@@ -330,7 +364,7 @@ def test_T21_what_was_pushed_is_cloned_back_equal_and_passes_fsck(hub, work, git
     Work(tmp_path).git("clone", "-q", f"{hub.url}/x.git", "back")
     back = Work(tmp_path / "back")
     assert back.git("rev-parse", "HEAD^{tree}") == work.git("rev-parse", "HEAD^{tree}")
-    assert (back.at / "bin.dat").read_bytes() == files["bin.dat"]
+    assert (back.at / "noise.txt").read_text() == files["noise.txt"]
     moved = {event.data["ref"]: event.data for event in happened("ref.moved")}
     assert set(moved) == set(refs)
     assert moved["refs/heads/main"]["new"] == head
@@ -375,7 +409,7 @@ def test_branches_and_tags_are_deleted_but_never_main(work, git, made):
 
 
 def test_T22_a_clone_under_way_finishes_on_the_old_commit_after_a_force_push(the_wire, work, git, made):
-    old = work.commit({"big.bin": os.urandom(2_000_000)})
+    old = work.commit({"big.txt": noise(2_000_000)})
     work.git("push", "-q", "origin", "main")
     request = pktline.line(f"want {old} ofs-delta\n".encode()) + pktline.FLUSH + pktline.line(b"done\n")
     stream = the_wire.upload_pack(made, [request], None)
@@ -426,6 +460,36 @@ def test_a_file_over_10_mib_is_refused_with_its_path_and_ref(work, git, made, tm
     assert "unpack ok" not in said
     nothing_moved(git, made, before, tmp_path)
     assert not (git.path(made.id) / "objects" / work.git("rev-parse", "HEAD:deep/big.bin")[:2]).exists()
+
+
+def test_a_binary_file_is_refused_whatever_its_size_with_its_path_and_ref(work, git, made, tmp_path):
+    before = dict(git.refs(made.id))
+    work.commit({"deep/é.dat": b"\x00\x01", "fine.txt": "é\n" * 400, "empty": b""})
+    work.commit({"deep/é.dat": "text by now", "tracked.bin": noise(20), "latin.txt": b"caf\xe9"})
+    said = work.git("push", "origin", "main", ok=False)
+    assert "Your push was rejected because it contains binary files." in said
+    assert "- deep/é.dat (ref: refs/heads/main)" in said  # only in the history
+    assert "- latin.txt (ref: refs/heads/main)" in said
+    assert said.count("(ref: refs/heads/main)") == 2
+    assert "unpack ok" not in said
+    nothing_moved(git, made, before, tmp_path)
+
+
+def test_a_binary_file_is_refused_where_lfs_should_have_taken_it(work, git, made, tmp_path):
+    assert "*.bin filter=lfs" in (work.at / ".gitattributes").read_text()
+    before = dict(git.refs(made.id))
+    work.git("config", "filter.lfs.clean", "cat")  # as without git-lfs
+    work.commit({"w.bin": os.urandom(200)})
+    assert "- w.bin (ref: refs/heads/main)" in work.git("push", "origin", "main", ok=False)
+    nothing_moved(git, made, before, tmp_path)
+
+
+def test_a_binary_file_that_the_repo_has_does_not_stop_later_pushes(work, git, made, commits, ann, clock):
+    commits.apply(ann, made, "main", None, Message("by the API"), [AddInline(FilePath("tiny.dat"), b"\x00")])
+    work.git("pull", "-q", "--rebase", "origin", "main")
+    head = work.commit({"a.txt": "a"})
+    work.git("push", "-q", "origin", "main")
+    assert git.refs(made.id)["refs/heads/main"] == head
 
 
 def test_a_large_file_in_the_history_is_found_though_the_tip_has_it_no_more(work, git, made):
@@ -755,6 +819,23 @@ def test_T21_a_disk_that_fails_at_the_end_is_not_called_ok(send, work, git, move
     assert said.startswith(b"0018unpack push refused\n")
     assert b"ng refs/heads/main The disk is full" in said
     nothing_moved(git, made, before, tmp_path)
+
+
+def test_a_push_into_a_repo_that_a_command_deletes_meanwhile_is_told_so(send, work, git, made, tmp_path, monkeypatch):
+    head = work.commit({"a": "a"})
+    old = git.refs(made.id)["refs/heads/main"]
+    pack = work_pack(work, head)
+    flush = wire._fsync
+
+    def away(file):
+        flush(file)
+        if git.path(made.id).exists():
+            git.path(made.id).rename(tmp_path / "elsewhere")
+
+    monkeypatch.setattr(wire, "_fsync", away)
+    said = send(made, command(old, head, "refs/heads/main") + pack)
+    assert b"ng refs/heads/main Repository not found" in said
+    assert list(git.incoming.iterdir()) == []
 
 
 def test_a_hold_that_expires_while_the_push_is_checked_stops_it(
