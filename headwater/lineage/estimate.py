@@ -20,6 +20,7 @@ WHOLE_TOKENS = 16  # smaller differences are tokens themselves; of larger ones t
 TOKENS = WHOLE_TOKENS + 4 * 64
 GROUP = 16  # neighbours that share a scale in every block type that has one
 FAR_BITS = 12.0  # of difference: what elements count that have nothing to do with each other
+CODE_MIN = 8  # the largest of some eight-bit codes is larger; ones and zeros are a mask's or a norm's
 CONDITIONAL_MIN = 1024  # samples; fewer are learnt by heart
 SCALES_ALONE = 0.9  # of their bits, what the scales of blocks take when stored alone (measured on GGUF files)
 
@@ -68,6 +69,8 @@ def _given(target: Samples, parent: Samples) -> float:
             codes = min(codes, _code_bits(target.words, parent.words))
     elif form.valued and parent.form.kind == "float":
         codes = _quantized_bits(target, parent)
+    elif form.kind == "code" and parent.form.kind == "float":
+        codes = _scaled_bits(target, parent)
     else:
         return form.size_bits
     # scales move as much as the codes do
@@ -168,6 +171,33 @@ def _quantized_bits(target: Samples, parent: Samples) -> float:
     return share * _entropy(missed[told].astype(np.int64)) + (1 - share) * target.form.bits
 
 
+def _scaled_bits(target: Samples, parent: Samples) -> float:
+    """Codes without scales, which lie in another tensor, against the parent's numbers: by groups they lie on a line.
+
+    Signed codes on one through zero. What is missed is told beside what was expected, by its sixteenth: codes that are
+    scaled by columns follow roughly.
+    """
+    groups = len(target.words) // GROUP
+    if not groups:
+        return float(target.form.bits)
+    codes = target.words[: groups * GROUP].reshape(groups, GROUP).astype(np.float64)
+    with np.errstate(all="ignore"):
+        wanted = parent.numbers()[: groups * GROUP].reshape(groups, GROUP).astype(np.float64)
+        zero = np.full(groups, 128.0) if target.form.dtype == "I8" else codes.mean(axis=1)
+        middle = np.zeros(groups) if target.form.dtype == "I8" else wanted.mean(axis=1)
+        off = wanted - middle[:, None]
+        slope = (off * (codes - zero[:, None])).sum(axis=1) / (off * off).sum(axis=1)
+        expected = np.clip(np.rint(off * slope[:, None] + zero[:, None]), 0, 255)
+    told = np.isfinite(expected)
+    if not told.any():
+        return float(target.form.bits)
+    missed = (codes[told] - expected[told]).astype(np.int64)
+    by = expected[told].astype(np.int64) // GROUP
+    share = float(told.mean())
+    bits = min(_entropy(missed), _entropy_in(by, missed + 256, 512))
+    return share * bits + (1 - share) * target.form.bits
+
+
 def _entropy(symbols: Array) -> float:
     """Bits a symbol."""
     if not len(symbols):
@@ -193,15 +223,52 @@ def _bits(counts: Array) -> float:
 def nearness(one: Array, other: Array) -> tuple[Array, Array]:
     """Of BF16 words (..., n) and (..., n): mean bits of their difference, and of how many places.
 
-    Places where either is zero do not count: a mask says nothing about who is whose.
+    Places where either is zero do not count: a mask says nothing about who is whose. Where one has codes without their
+    scale, and the other has not, what counts is how near they are to a line.
     """
-    wide, far = one.astype(np.int32), other.astype(np.int32)
+    wide, far = np.broadcast_arrays(one.astype(np.int32), other.astype(np.int32))
     valid = ((wide & 0x7FFF) != 0) & ((far & 0x7FFF) != 0)
     step = np.abs(_signed(wide) - _signed(far))
     bits = np.minimum(np.log2(1 + step, dtype=np.float32), FAR_BITS)
     count = valid.sum(axis=-1)
-    total = np.where(valid, bits, 0).sum(axis=-1, dtype=np.float32)
-    return total / np.maximum(count, 1), count
+    mean: Array = np.where(valid, bits, 0).sum(axis=-1, dtype=np.float32) / np.maximum(count, 1)
+    scaled = _are_codes(wide) != _are_codes(far)
+    if scaled.any():
+        mean[scaled] = _off_a_line(wide[scaled], far[scaled], valid[scaled])
+    return mean, count
+
+
+def _values(words: Array) -> Array:
+    values: Array = (words.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return values
+
+
+def _are_codes(words: Array) -> Array:
+    """Whether each row is of whole numbers up to 255, as eight-bit codes are and weights are not."""
+    found: Array = _are_whole(words[..., :1])[..., 0]  # of hardly any weight, which saves a look at all others
+    if found.any():
+        some = words[found]
+        found[found] = _are_whole(some).all(axis=-1) & (np.abs(_values(some)).max(axis=-1) >= CODE_MIN)
+    return found
+
+
+def _are_whole(words: Array) -> Array:
+    values = np.abs(_values(words))
+    with np.errstate(all="ignore"):
+        whole: Array = (values <= 255) & (values == np.rint(values))
+    return whole
+
+
+def _off_a_line(one: Array, other: Array, valid: Array) -> Array:
+    """Which share of the places' spread a rising line leaves, in bits: 0 is on it, FAR_BITS anywhere."""
+    count = np.maximum(valid.sum(axis=-1, keepdims=True), 1)
+    with np.errstate(all="ignore"):
+        ours, theirs = (np.where(valid, _values(words).astype(np.float64), 0) for words in (one, other))
+        ours, theirs = (np.where(valid, row - row.sum(axis=-1, keepdims=True) / count, 0) for row in (ours, theirs))
+        along = (ours * theirs).sum(axis=-1)
+        alike = along / np.sqrt((ours * ours).sum(axis=-1) * (theirs * theirs).sum(axis=-1))
+        left: Array = np.nan_to_num(FAR_BITS * np.sqrt(1 - np.clip(alike, 0, 1) ** 2), nan=FAR_BITS)
+    return left
 
 
 def _signed(words: Array) -> Array:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headwater.lineage import sketch as sketching
 from headwater.lineage.sketch import AS_THEY_ARE, Heads, Sketch
 from headwater.tensors import Malformed, Read, Tensor, gguf, segments
+from headwater.tensors.segments import Sibling
 
 # Architectures whose query and key rows llama.cpp's converter reorders (`permute` in `convert_hf_to_gguf.py`).
 _REORDERED = frozenset("arcee baichuan deci granite internlm2 llama minicpm smollm3 xverse".split())
 
 
-def sketch_of(read: Read, name: str, size: int) -> Sketch | None:
+def sketch_of(read: Read, name: str, size: int, siblings: Sequence[Sibling] = ()) -> Sketch | None:
     """The sketch of a file of any format that is known; None if it has no tensors, or breaks its format's rules."""
-    proposal = segments.examine(name, size, read)
+    proposal = segments.examine(name, size, read, siblings)
     tensors = [
         Tensor(one.name, one.dtype, one.shape, one.start, one.stop) for one in proposal.segments if one.kind == "tensor"
     ]

@@ -9,39 +9,55 @@ Refuses to know how files are sealed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Row, and_, bindparam, exists, or_, select
 
 from headwater.ground import jobs
 from headwater.ground.clock import Clock
 from headwater.ground.db import Database
-from headwater.ground.errors import Corrupt, EntryMissing
+from headwater.ground.errors import Conflict, Corrupt, EntryMissing, HeadwaterError
 from headwater.ground.jobs import Handler, Job
 from headwater.ground.log import log
 from headwater.ground.names import Sha256
-from headwater.lineage import readers
+from headwater.lineage import graphs, readers
 from headwater.lineage.files import sketch_of
 from headwater.lineage.following import RESEAL, REVIEW, SEAL, SURVEY
 from headwater.lineage.parents import WORDS, Candidate, Parents
 from headwater.lineage.sketches import Sketches
 from headwater.lineage.tables import sketch
 from headwater.repos.tables import hold, repo
-from headwater.store.kin import Relative
+from headwater.store.kin import May, Relative
 from headwater.store.seal import Stopped
+from headwater.store.splitting import Beside, ReadFile, siblings
 from headwater.store.tables import blob
+from headwater.tensors.segments import Sibling
 
 PAGE = 500  # files of a repo at once
 PAUSED_MS = 60_000  # how long a file waits while sealing is paused
 PARENT_MS = 30_000  # how long a file waits for a parent that is to be sealed before it
+CHANGED_MS = 2_000  # how long a file waits that changed, or whose relatives did, while it was sealed
+CHANGED_MAX = 20  # times in a row; then it is an error
 WAITS_MAX = 20  # for parents; then it is sealed without them
 
-Seal = Callable[[Sha256, str, Sequence[Relative]], object]
-"""`seal(sha256, file name, relatives)`: the store's sealer, or what stores a sealed file anew."""
 
-ReadFile = Callable[[Sha256, int, int], Iterable[bytes]]
-"""`read(sha256, start, stop)`: the bytes [start, stop) of a stored file, in pieces: `Store.read`."""
+class Seal(Protocol):
+    """The store's sealer, or what stores a sealed file anew."""
+
+    def __call__(
+        self, sha256: Sha256, name: str, relatives: Sequence[Relative], may: May, beside: Sequence[Beside], /
+    ) -> object: ...
+
+
+class Offer(NamedTuple):
+    """What a sealer is told of a file: see `Seal`."""
+
+    name: str
+    relatives: list[Relative]
+    may: May
+    beside: tuple[Beside, ...]
+
 
 _other = hold.alias()
 _COMMITTED = and_(hold.c.repo_id == bindparam("of_repo"), hold.c.committed.is_(True))
@@ -62,13 +78,7 @@ _UNSEEN = (
 )
 _HELD = select(hold.c.sha256).where(_COMMITTED, hold.c.sha256 > bindparam("after")).order_by(hold.c.sha256).limit(PAGE)
 _SHARED = _HELD.where(exists().where(_other.c.sha256 == hold.c.sha256, _other.c.repo_id != hold.c.repo_id))
-_PATH = (
-    select(hold.c.path)
-    .join_from(hold, repo, repo.c.id == hold.c.repo_id)
-    .where(hold.c.sha256 == bindparam("of_sha"), hold.c.committed.is_(True), repo.c.state == "live")
-    .order_by(repo.c.private, hold.c.repo_id)
-    .limit(1)
-)
+_SENT = select(blob.c.created_ms).where(blob.c.sha256 == bindparam("of_sha"))
 _SEALED = select(blob.c.sha256).where(blob.c.sha256 == bindparam("of_sha"), blob.c.sealed.is_not(None))
 _UNDECIDED = select(blob.c.sha256).where(
     blob.c.sha256.in_(bindparam("of_shas", expanding=True)),
@@ -121,8 +131,13 @@ class Work:
 
     def look(self, sha256: Sha256, name: str, size: int) -> bool:
         """Sketches one file, if it can be read; False if not, or if it is gone."""
+        with self._db.read() as connection:
+            place = graphs.place(connection, sha256)
+        beside: list[Sibling] = []
+        if place is not None and place.beside:
+            name, beside = place.path, siblings(place.beside, self._read)
         try:
-            made = sketch_of(lambda start, stop: b"".join(self._read(sha256, start, stop)), name, size)
+            made = sketch_of(lambda start, stop: b"".join(self._read(sha256, start, stop)), name, size, beside)
         except (Corrupt, EntryMissing) as error:
             log.warning("file not sketched", sha256=sha256, why=error.text)
             return False
@@ -139,8 +154,19 @@ class Work:
         if waited < WAITS_MAX and self._are_undecided([one.sha256 for one in found]):
             self._again(job, PARENT_MS, {"waited": waited + 1})
             return
-        if not self._stored(job, self._seal, found):
-            return
+        if self._stored(job, self._seal, found):
+            self.settle(sha256, found)
+
+    def offer(self, sha256: Sha256, found: Sequence[Candidate]) -> Offer | None:
+        """For sealing a file on these of its relatives; None if no live repo holds it any more."""
+        with self._db.read() as connection:
+            place = graphs.place(connection, sha256)
+        if place is None:
+            return None
+        return Offer(place.path, [relative_of(one) for one in found], self.parents.may(sha256), place.beside)
+
+    def settle(self, sha256: Sha256, found: Sequence[Candidate]) -> None:
+        """After a file was sealed, or decided on: what is to be stored anew for it is enqueued."""
         self.parents.record(sha256, found)
         self._review(sha256)  # equal tensors are stored once, on whatever parents the first of them had
         if self._is_sealed(sha256):  # only then can others stand on it
@@ -180,16 +206,36 @@ class Work:
         """False if nobody needs the file any more, or sealing was stopped: then it waits."""
         sha256 = Sha256(job.key)
         with self._db.read() as connection:
-            name = connection.execute(_PATH, {"of_sha": sha256}).scalar()
-        if name is None:
+            sent_ms = connection.execute(_SENT, {"of_sha": sha256}).scalar()
+        offer = self.offer(sha256, found)
+        if offer is None or sent_ms is None:
             return False
         try:
-            how(sha256, name, [relative_of(one) for one in found])
+            how(sha256, *offer)
         except EntryMissing:
             return False
         except Stopped:
             self._again(job, PAUSED_MS, job.payload)
             return False
+        except (Conflict, Corrupt) as error:
+            if not self._went_on(job, error, sent_ms):
+                raise
+            return False
+        return True
+
+    def _went_on(self, job: Job, error: HeadwaterError, sent_ms: int) -> bool:
+        """Whether the hub only went on meanwhile: the file was swept or sent again, or what it shares with others went.
+
+        Then it is no error; if the file is there, its turn comes again.
+        """
+        with self._db.read() as connection:
+            now_ms = connection.execute(_SENT, {"of_sha": job.key}).scalar()
+        if now_ms is None:
+            return True
+        tried = int(job.payload.get("tried", 0))
+        if tried >= CHANGED_MAX or (isinstance(error, Corrupt) and now_ms == sent_ms):
+            return False
+        self._again(job, CHANGED_MS, {**job.payload, "tried": tried + 1})
         return True
 
     def _is_sealed(self, sha256: Sha256) -> bool:
@@ -227,4 +273,4 @@ class Work:
 
 
 def relative_of(found: Candidate) -> Relative:
-    return Relative(found.sha256, WORDS[found.why], found.name, found.pairs)
+    return Relative(found.sha256, WORDS[found.why], found.place.path, found.pairs, found.place.beside)

@@ -8,7 +8,7 @@ no answer. A parent arrived before its child, so that no circle can form; `later
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,14 +23,15 @@ from headwater.ground.db import Database, batches
 from headwater.ground.errors import Corrupt, Invalid
 from headwater.ground.log import log
 from headwater.ground.names import Sha256
-from headwater.lineage import kinship, readers
+from headwater.lineage import graphs, kinship, readers
 from headwater.lineage.align import Probed
+from headwater.lineage.graphs import Place
 from headwater.lineage.kinship import Kinship, Match
 from headwater.lineage.readers import Holder
 from headwater.lineage.sketches import NEVER, Known, Near, Sketches
 from headwater.lineage.tables import kin, sketch
-from headwater.repos.tables import hold, old_name, repo
-from headwater.store.tables import blob_tensor, tensor_parent
+from headwater.repos.tables import old_name, repo
+from headwater.store.tables import blob_tensor, tensor, tensor_parent
 
 CANDIDATES_MAX = 8  # that are offered; more cost the sealer more than they bring
 COMPARED_MAX = 12  # whole sketches
@@ -53,10 +54,10 @@ WORDS: dict[Why, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file that may be a parent. `name` is a path it has in a repo; `score` the share of the child it would save."""
+    """A file that may be a parent. `place` is where it lies; `score` the share of the child it would save."""
 
     sha256: Sha256
-    name: str
+    place: Place
     why: Why
     score: float
     matches: tuple[Match, ...]
@@ -96,12 +97,10 @@ _MOVED_MODELS = (
     .join_from(old_name, repo, old_name.c.repo_id == repo.c.id)
     .where(old_name.c.type == "model", repo.c.state == "live", old_name.c.key.in_(bindparam("of_keys", expanding=True)))
 )
-_PATH = (
-    select(hold.c.path)
-    .join_from(hold, repo, hold.c.repo_id == repo.c.id)
-    .where(hold.c.sha256 == bindparam("of_sha"), hold.c.committed.is_(True), repo.c.state == "live")
-    .order_by(repo.c.private, hold.c.repo_id)
-    .limit(1)
+_USERS = (
+    select(blob_tensor.c.sha256)
+    .join_from(blob_tensor, tensor, tensor.c.id == blob_tensor.c.tensor)
+    .where(tensor.c.key == bindparam("of_key"))
 )
 _BEST = (
     select(func.max(kin.c.score)).join_from(kin, sketch, kin.c.child_id == sketch.c.id).where(
@@ -129,6 +128,24 @@ class Parents:
         """Those of these files that may be parents of this one, as repos are now."""
         with self._db.read() as connection:
             return readers.allowed(connection, readers.holders(connection, sha256), among)
+
+    def may(self, sha256: Sha256) -> Callable[[bytes], bool]:
+        """Whether a stored tensor, by its key, may be a parent of this file's, as repos are when that is first asked.
+
+        A tensor that is no file's own any more may not: nobody can tell who might read it.
+        """
+        told: dict[bytes, bool] = {}
+        with self._db.read() as connection:
+            holders = readers.holders(connection, sha256)
+
+        def may(key: bytes) -> bool:
+            if key not in told:
+                with self._db.read() as connection:
+                    users = [Sha256(one) for one in connection.execute(_USERS, {"of_key": key}).scalars()]
+                    told[key] = sha256 in users or bool(readers.allowed(connection, holders, users))
+            return told[key]
+
+        return may
 
     def record(self, sha256: Sha256, found: Sequence[Candidate]) -> None:
         """Remembers what was offered, so that `later_children` knows what would be better."""
@@ -235,9 +252,9 @@ class Parents:
                 compared.append((sha256, kinship.compare(probed, other)))
         chosen = kinship.choose([one for _, one in compared], CANDIDATES_MAX, SCORE_MIN)
         with self._db.read() as connection:
-            paths = {sha256: connection.execute(_PATH, {"of_sha": sha256}).scalar() or "" for sha256, _ in compared}
+            places = {compared[i][0]: graphs.place(connection, compared[i][0]) or Place("") for i in chosen}
         return [
-            Candidate(sha256, paths[sha256], whys[sha256], one.score, one.matches)
+            Candidate(sha256, places[sha256], whys[sha256], one.score, one.matches)
             for sha256, one in (compared[i] for i in chosen)
         ]
 

@@ -8,19 +8,21 @@ reports use. Refuses to know SQL of any question (questions/) and how answers ar
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
-from headwater.ground.errors import EntryMissing, Invalid
+from headwater.ground.errors import EntryMissing, HeadwaterError, Invalid
 from headwater.observatory.answer import Answer, Evidence, Source, Span, cache_key, keep, kept
 from headwater.observatory.choices import ROWS_MAX, Choices
 from headwater.observatory.choices import described as choices_described
 from headwater.observatory.families import Families, quoted
+from headwater.observatory.heeded import checked, refusal, stated
 from headwater.observatory.questions import (
     adoption,
     concentration,
@@ -41,14 +43,15 @@ from headwater.observatory.questions import (
 from headwater.observatory.questions import (
     series as series_questions,
 )
-from headwater.observatory.questions.plan import UNMAPPED, Plan, Question, Scope, Share, has
+from headwater.observatory.questions.over_time import past, said
+from headwater.observatory.questions.plan import ATTRIBUTIONS, Plan, Question, Scope, Share, has
 from headwater.observatory.questions.population import missing
 from headwater.observatory.run import RESTING, Reader
 from headwater.observatory.schema import REFERENCE
 from headwater.observatory.steps import Step, reads, whole
 from headwater.observatory.world import Snapshot, World
 
-VERSION = 2
+VERSION = 3
 """Grows when a question's meaning changes, so that no older answer is taken from the cache."""
 ALL = "all"
 GROUPS_LOOKED_AT = 5_000  # of a share, the largest first: what could lead, or move a lead
@@ -79,13 +82,15 @@ def ask(world: World, name: str, choices: Choices | None = None, *, fresh: bool 
     """
     began = time.perf_counter()
     asked = question(name)
-    chosen = _checked(asked, choices or Choices())
+    chosen = checked(asked, choices or Choices())
     populations = _populations(world, asked, chosen)
     known = _known(world, asked, chosen, populations)
-    key = _key(world, asked, chosen, (*populations, *known))
+    every = world.snapshots()
+    older = {one.id: past(asked, chosen, one, every) for one in populations}
+    key = _key(world, asked, chosen, (*populations, *known, *(one for some in older.values() for one in some)))
     if not fresh and (found := kept(world.cache / "answers", key)) is not None:
         return replace(found, took_s=time.perf_counter() - began)
-    parts = [_one(world, asked, chosen, one, known) for one in populations]
+    parts = [_one(world, asked, chosen, one, known, older[one.id]) for one in populations]
     answer = _joined(parts, populations) if len(parts) > 1 else parts[0]
     answer = replace(answer, key=key, choices=chosen, took_s=time.perf_counter() - began)
     keep(world.cache / "answers", answer)
@@ -94,7 +99,7 @@ def ask(world: World, name: str, choices: Choices | None = None, *, fresh: bool 
 
 def can_answer(world: World, name: str, choices: Choices | None = None) -> list[Snapshot]:
     """The snapshots that a question can be asked of, the one that it would choose first."""
-    return _able(world, question(name), choices or Choices())
+    return list(_able(world, question(name), choices or Choices()))
 
 
 def prepare(world: World, snapshot: Snapshot) -> None:
@@ -107,34 +112,25 @@ def prepare(world: World, snapshot: Snapshot) -> None:
                 _define(reader, question(name).build(scope).steps, f"from {step}")
 
 
-def _checked(asked: Question, choices: Choices) -> Choices:
-    """The choices with their types and bounds checked: Python does not look when a struct is made."""
-    try:
-        whole = msgspec.convert(msgspec.to_builtins(choices), Choices)
-    except (msgspec.ValidationError, TypeError) as error:
-        raise Invalid(f"choices: {error}") from error
-    for name in whole.made():
-        if name not in asked.choices:
-            raise Invalid(f"{name}: {asked.name} does not honour this choice; it has {', '.join(asked.choices)}")
-    if whole.by is not None and whole.by not in asked.by:
-        raise Invalid(f"by: {whole.by[:40]!r} is not one of {', '.join(asked.by)}")
-    return whole
-
-
 def _populations(world: World, asked: Question, choices: Choices) -> tuple[Snapshot, ...]:
     named = [name for name in choices.population if name != ALL]
     found = {one.id: one for one in (world.snapshot(name) for name in named)}
     for one in found.values():
-        lacking = missing(asked, _scope(one, choices, world.having("model")))
+        older = past(asked, choices, one, world.snapshots())
+        lacking = missing(asked, _scope(one, choices, world.having("model"), older))
         if lacking:
-            raise _cannot(world, asked, choices, one, lacking)
+            raise _cannot(world, asked, choices, f"{asked.name}: snapshot {one.id} has no {', no '.join(lacking)}")
+        if refused := _refusal(world, asked, choices, one):
+            raise _cannot(world, asked, choices, refused.text) if isinstance(refused, Invalid) else refused
     if ALL in choices.population:
         found |= {one.id: one for one in sorted(_able(world, asked, choices), key=lambda one: (one.at, one.id))}
     if not choices.population:
-        able = _able(world, asked, choices)
-        found = {able[0].id: able[0]} if able else {}
+        first = next(_able(world, asked, choices), None)
+        found = {first.id: first} if first else {}
     if not found:
-        needs = ", ".join(asked.needs)
+        for one in _complete(world, asked, choices)[:1]:  # a choice is in the way: the best of them says which
+            raise _refusal(world, asked, choices, one) or AssertionError(f"{one.id} can answer")
+        needs = ", ".join(map(_part, asked.needs)).replace("`", "")
         raise EntryMissing(
             "observatory",
             text=f"{asked.name}: no snapshot has what it needs ({needs}). Import one: headwater observatory import",
@@ -144,14 +140,24 @@ def _populations(world: World, asked: Question, choices: Choices) -> tuple[Snaps
     return tuple(found.values())
 
 
-def _cannot(world: World, asked: Question, choices: Choices, one: Snapshot, lacking: list[str]) -> Invalid:
-    others = ", ".join(able.id for able in _able(world, asked, choices)[:10]) or "none"
-    return Invalid(
-        f"{asked.name}: snapshot {one.id} has no {', no '.join(lacking)}. Snapshots that can answer: {others}"
-    )
+def _cannot(world: World, asked: Question, choices: Choices, why: str) -> Invalid:
+    others = ", ".join(able.id for able in islice(_able(world, asked, choices), 10)) or "none"
+    return Invalid(f"{why}. Snapshots that can answer: {others}")
 
 
-def _able(world: World, asked: Question, choices: Choices) -> list[Snapshot]:
+def _able(world: World, asked: Question, choices: Choices) -> Iterator[Snapshot]:
+    """Those that have all that is needed and to which every choice means something, the best first."""
+    return (one for one in _complete(world, asked, choices) if not _refusal(world, asked, choices, one))
+
+
+def _refusal(world: World, asked: Question, choices: Choices, one: Snapshot) -> HeadwaterError | None:
+    if not choices.made():
+        return None
+    older = past(asked, choices, one, world.snapshots())
+    return refusal(asked, _scope(one, choices, _known(world, asked, choices, (one,)), older))
+
+
+def _complete(world: World, asked: Question, choices: Choices) -> list[Snapshot]:
     """Those that have all that is needed: first what suits the question, then what has most of what it wants, newest
     first. A snapshot that only repeats an older day of the same name comes after its newest."""
     every = world.snapshots()
@@ -159,16 +165,17 @@ def _able(world: World, asked: Question, choices: Choices) -> list[Snapshot]:
     able = []
     for one in every:
         try:
-            if not missing(asked, _scope(one, choices, told)):
+            if not missing(asked, _scope(one, choices, told, past(asked, choices, one, every))):
                 able.append(one)
         except Invalid:  # it keeps no days, or lists no models
             continue
-    newest = {one.name: one.id for one in every}
+    newest = {one.line: one.id for one in every}
 
     def rank(one: Snapshot) -> tuple[object, ...]:
-        suited = asked.suits.index(one.name) if one.name in asked.suits else len(asked.suits)
+        named = (one.name, one.line, one.manifest.source)  # a source is suited by its name, or by its kind
+        suited = min((asked.suits.index(name) for name in named if name in asked.suits), default=len(asked.suits))
         wanted = sum(1 for want in asked.wants if has(one, want))
-        return one.id == newest[one.name], -suited, wanted, one.at, one.id
+        return one.id == newest[one.line], -suited, wanted, one.at, one.id
 
     return sorted(able, key=rank, reverse=True)
 
@@ -185,18 +192,21 @@ def _known(world: World, asked: Question, choices: Choices, populations: Sequenc
                         key=lambda one: (abs(one.at - day), one.id)))  # fmt: skip
 
 
-def _scope(one: Snapshot, choices: Choices, known: Iterable[Snapshot]) -> Scope:
+def _scope(one: Snapshot, choices: Choices, known: Iterable[Snapshot], older: tuple[Snapshot, ...] = ()) -> Scope:
     def nothing(sql: str) -> pa.Table:
         raise AssertionError(f"nothing may be asked before a population is chosen: {sql}")
 
-    return Scope(choices, one, tuple(known), nothing)
+    return Scope(choices, one, tuple(known), nothing, older)
 
 
-def _one(world: World, asked: Question, choices: Choices, one: Snapshot, known: tuple[Snapshot, ...]) -> Answer:
+def _one(
+    world: World, asked: Question, choices: Choices, one: Snapshot, known: tuple[Snapshot, ...],
+    older: tuple[Snapshot, ...],
+) -> Answer:  # fmt: skip
     day = (choices.as_of or _scope(one, choices, ()).as_of).date()
-    every = {snapshot.id: snapshot for snapshot in (one, *known)}
+    every = {snapshot.id: snapshot for snapshot in (one, *older, *known)}
     with RESTING.reader(world, tuple(every.values()), day) as reader:
-        scope = Scope(choices, one, known, reader.table)
+        scope = Scope(choices, one, known, reader.table, older)
         plan = asked.build(scope)
         # What evidence is taken of is read several times.
         outside = " ".join((plan.select, *(f"from {share.units}" for share in plan.shares)))
@@ -206,12 +216,16 @@ def _one(world: World, asked: Question, choices: Choices, one: Snapshot, known: 
         table = reader.table(shown)
         seen: dict[str, Row] = {}
         evidence = tuple(_evidence(reader, one, share, seen) for share in plan.shares)
-        caveats = [*plan.caveats, *_said_of(plan, choices, table, one)]
+        caveats = [*plan.caveats, *said(scope), *_said_of(plan, choices, table, one)]
         return Answer(
             question=asked.name, title=asked.title, definition=asked.definition, chart=asked.chart, table=table,
-            choices=choices, stated=_stated(asked, choices, one), evidence=evidence,
+            choices=choices, stated=stated(asked, scope), evidence=evidence,
             registry_version=reader.registry.version, licences_version=world.licences().version,
-            snapshots=(Source.of(one), *(Source.of(other, "told facts") for other in known if other.id != one.id)),
+            snapshots=(
+                Source.of(one),
+                *(Source.of(other, "earlier") for other in older),
+                *(Source.of(other, "told facts") for other in known if other not in (one, *older)),
+            ),
             sql=_written(plan, shown), caveats=tuple(dict.fromkeys(caveats)), took_s=0.0,
         )  # fmt: skip
 
@@ -294,16 +308,6 @@ def _said_of(plan: Plan, choices: Choices, table: pa.Table, one: Snapshot) -> li
     return said
 
 
-def _stated(asked: Question, choices: Choices, one: Snapshot) -> dict[str, str]:
-    """Every choice that the question honours and that has a value, defaults included."""
-    written = choices.written()
-    stated = {name: written[name] for name in asked.choices if written[name]}
-    stated["population"] = written["population"] or one.id
-    if "by" in asked.choices:
-        stated.setdefault("by", asked.by[0])
-    return stated
-
-
 def _evidence(reader: Reader, one: Snapshot, share: Share, seen: dict[str, Row]) -> Evidence:
     """Coverage, authors, and the leader's gap with every model and every account left out once.
 
@@ -322,8 +326,8 @@ def _evidence(reader: Reader, one: Snapshot, share: Share, seen: dict[str, Row])
     )
     sums = seen[counted] = seen.get(counted) or reader.table(counted).to_pylist()[0]
     weight, rows, leading = sums["d"], sums["n"], totals.to_pylist()
-    lost = [row for row in leading if row["k"] == UNMAPPED]
-    mapped = UNMAPPED in share.classes and rows > 0
+    lost = [row for row in leading if row["k"] == share.unknown]
+    mapped = share.unknown in share.classes and rows > 0
     base = Evidence(
         snapshot=one.id, of=share.of, rows=rows, authors=sums["authors"],
         unmapped_pct=_pct(sum(row["d"] or 0.0 for row in lost), weight) if mapped else None,
@@ -414,7 +418,8 @@ _HOW = (
 _NEEDS = (
     "A question needs tables or columns; a snapshot without them is refused with the names of those that have "
     "them. `models` stands for any table that names models with counts: a listing, a list kept by the day, a "
-    "series of counts, own events."
+    "series of counts, own events; `told` for a listing of its own "
+    "or another that may tell facts."
 )
 
 
@@ -445,13 +450,21 @@ def _described(one: Question) -> str:
         f"Needs: {', '.join(map(_part, one.needs))}."
         + (f" Wants: {', '.join(map(_part, one.wants))}." if one.wants else ""),
         f"Choices: {', '.join(f'`{name}`' for name in one.choices)}."
-        + (f" `by` is one of {', '.join(f'`{name}`' for name in one.by)}." if one.by else ""),
+        + (f" `by` is one of {', '.join(f'`{name}`' for name in one.by)}." if one.by else "")
+        + _attributions(one),
         f"| column | meaning |\n| --- | --- |\n{columns}",
     ]
     return "\n\n".join(facts)
 
 
+def _attributions(one: Question) -> str:
+    if "attribution" not in one.choices or one.attributions == ATTRIBUTIONS:
+        return ""
+    return f" `attribution` is one of {', '.join(f'`{name}`' for name in one.attributions)}."
+
+
 def _part(need: str) -> str:
     """`table.column|table` in words."""
-    parts = (one.partition(".") for one in need.split("|"))
+    named = ("models.downloads" if one == "models.d" else one for one in need.split("|"))
+    parts = (one.partition(".") for one in named)
     return " or ".join(f"`{column}` of `{table}`" if column else f"`{table}`" for table, _, column in parts)

@@ -90,7 +90,7 @@ _ABOUT = {
     "exclude": "Left out: " + ", ".join(EXCLUSIONS) + ", account:NAME, id:NAMESPACE/NAME.",
     "account": "Only these accounts, or organisations.",
     "country": "Only uploads from these countries.",
-    "family": "Only these model families.",
+    "family": "Only these model families: of a model, by its name; of a derivative, that of its base or root.",
     "variant": "Versions within the family, as the question lists them.",
     "id": "Only these models.",
     "relation": "Only these relations: finetune, adapter, merge, quantized, untyped.",
@@ -100,10 +100,12 @@ _ABOUT = {
     "over": "What shares are taken over: models, owners, organisations, countries or families.",
     "by": "What rows are grouped by; the question lists what it can do.",
     "grain": "day, week, month, quarter, half, year, or snapshot.",
-    "since": "From this day on.",
-    "until": "Up to and without this day.",
+    "since": "From this day on: of models and derivatives the day of creation, of lists and counts their own.",
+    "until": "Up to and without this day, likewise.",
     "downloads_min": "Only models with at least this many downloads, or with likes_min likes.",
     "likes_min": "Only models with at least this many likes, or with downloads_min downloads.",
+    "parameters_b_min": "Only models with at least so many parameters, in thousand million.",
+    "parameters_b_max": "Only models with fewer parameters, in thousand million.",
     "cuts": "How many of the first are taken, one or several: 10 or 25,300.",
     "sizes_b": "Bounds of size classes, in thousand million parameters.",
     "ages_days": "Ages of a model at which it is looked at, in days.",
@@ -111,6 +113,7 @@ _ABOUT = {
     "sort": "A column of the answer to sort by, the largest first; with a minus before it, the smallest first.",
 }
 _Count = Annotated[int, Meta(ge=1, le=CUT_MAX)]
+_ParametersB = Annotated[float, Meta(gt=0, le=PARAMETERS_B_MAX)]
 _Days = Annotated[int, Meta(ge=1, le=DAYS_MAX)]
 Over = Literal["models", "owners", "organisations", "countries", "families"]
 Grain = Literal["day", "week", "month", "quarter", "half", "year", "snapshot"]
@@ -147,8 +150,10 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     until: date | None = None
     downloads_min: Annotated[int, Meta(ge=0)] | None = None
     likes_min: Annotated[int, Meta(ge=0)] | None = None
+    parameters_b_min: _ParametersB | None = None
+    parameters_b_max: _ParametersB | None = None
     cuts: tuple[_Count, ...] = ()
-    sizes_b: tuple[Annotated[float, Meta(gt=0, le=PARAMETERS_B_MAX)], ...] = ()
+    sizes_b: tuple[_ParametersB, ...] = ()
     ages_days: tuple[_Days, ...] = ()
     top: Annotated[int, Meta(ge=1, le=ROWS_MAX)] | None = None
     sort: str | None = None
@@ -168,6 +173,8 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 raise Invalid(f"{name}: must ascend")
         if self.since and self.until and self.since >= self.until:
             raise Invalid("since: must lie before until")
+        if self.parameters_b_min and self.parameters_b_max and self.parameters_b_min >= self.parameters_b_max:
+            raise Invalid("parameters_b_min: must be less than parameters_b_max")
         if self.window_days and self.window_days[0] >= self.window_days[1]:
             raise Invalid(f"window: {self.window} must begin before it ends")
 

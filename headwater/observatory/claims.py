@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,12 +22,14 @@ from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
+from urllib.parse import urlencode
 
 import msgspec
 import pyarrow as pa
 from msgspec import Meta
 
 from headwater.ground.errors import Corrupt, EntryMissing, HeadwaterError, Invalid
+from headwater.observatory.answer import Source as Data
 from headwater.observatory.ask import VERSION as ASK_VERSION
 from headwater.observatory.ask import ask as ask_one
 from headwater.observatory.choices import Choices
@@ -39,7 +42,7 @@ Verdict = Literal["reproduced", "contradicted", "depends on", "undecidable"]
 Word = str | int | float | bool | list[str]
 """A value that a claim states: a choice of a question, or a parameter of its SQL."""
 
-VERSION = 1
+VERSION = 2
 """Grows when the same claim over the same data would give another verdict; kept results are then asked again."""
 
 DEFAULT = "default"  # of a choice that a case leaves out
@@ -99,13 +102,17 @@ Figure = str | int | float | bool | None
 
 
 class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`holds` is None where the case says nothing; `why` then tells what was missing."""
+    """`holds` is None where the case says nothing; `why` then tells what was missing.
+
+    `sql` can be asked again as it stands; `data` says of each snapshot its date, licence and biases.
+    """
 
     name: str
     holds: bool | None
     figures: dict[str, Figure] = {}
     why: str = ""
     snapshots: tuple[str, ...] = ()
+    data: tuple[Data, ...] = ()
     choices: dict[str, Word] = {}
     sql: str = ""
 
@@ -196,16 +203,6 @@ def parse(raw: bytes) -> Claim:
     return claim
 
 
-class Origin(Protocol):
-    """A snapshot behind an answer: its population, or one that told facts."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def role(self) -> str: ...
-
-
 class Answered(Protocol):
     """What a rule needs of a question's answer."""
 
@@ -216,7 +213,7 @@ class Answered(Protocol):
     def sql(self) -> str: ...
 
     @property
-    def snapshots(self) -> Sequence[Origin]: ...
+    def snapshots(self) -> Sequence[Data]: ...
 
 
 Ask = Callable[[World, str, dict[str, Word]], Answered]
@@ -225,8 +222,30 @@ Ask = Callable[[World, str, dict[str, Word]], Answered]
 
 def ask_question(world: World, name: str, choices: dict[str, Word]) -> Answered:
     """The question's answer, with the choices as a claim writes them."""
-    pairs = [(key, said(value) if not isinstance(value, list) else ",".join(value)) for key, value in choices.items()]
-    return ask_one(world, name, Choices.parse(pairs))
+    return ask_one(world, name, Choices.parse(written(choices)))
+
+
+def written(choices: dict[str, Word]) -> list[tuple[str, str]]:
+    """The choices of a case as an address and the command line have them."""
+    return [(key, said(value) if not isinstance(value, list) else ",".join(value)) for key, value in choices.items()]
+
+
+def query(claim: Claim, case: CaseResult) -> str:
+    """What asks the question of a case: its choices as an address has them; nothing for a claim with its own SQL."""
+    return urlencode(written(case.choices)) if claim.question else ""
+
+
+def command(claim: Claim, case: CaseResult) -> str:
+    """What asks the question of a case on the command line; nothing for a claim with its own SQL."""
+    if not claim.question:
+        return ""
+    choices = (f"--choice {shlex.quote(f'{name}={value}')}" for name, value in written(case.choices))
+    return " ".join(("headwater observatory ask", claim.question, *choices))
+
+
+def data_of(result: ClaimResult) -> list[Data]:
+    """Every snapshot behind a verdict, once."""
+    return list({one.id: one for case in result.cases for one in case.data}.values())
 
 
 def check(world: World, claim: Claim, ask: Ask = ask_question, state: bytes | None = None) -> ClaimResult:
@@ -234,13 +253,14 @@ def check(world: World, claim: Claim, ask: Ask = ask_question, state: bytes | No
 
     state: `state_of(world)`, for who checks many.
     """
-    kept = _cache_file(world, claim, state or state_of(world))
-    try:
-        if kept.stat().st_size <= CACHE_BYTES_MAX:
-            return msgspec.json.decode(kept.read_bytes(), type=ClaimResult)
-    except (OSError, msgspec.MsgspecError):
-        pass  # the cache may be deleted or be another version's at any time
+    state = state or state_of(world)
+    before = kept_result(world, claim, state)
+    if before is not None:
+        return before
     result = judge(claim, _unmet(world, claim), tuple(_case(world, claim, case, ask) for case in claim.case))
+    if state_of(world) != state:  # an import came in between: whoever comes next asks of the new data
+        return result
+    kept = _cache_file(world, claim, state)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         made = kept.with_name(f"{kept.name}.{hashlib.sha256(str(datetime.now(UTC)).encode()).hexdigest()[:8]}")
@@ -249,6 +269,17 @@ def check(world: World, claim: Claim, ask: Ask = ask_question, state: bytes | No
     except OSError:
         pass  # a read-only world can be asked
     return result
+
+
+def kept_result(world: World, claim: Claim, state: bytes) -> ClaimResult | None:
+    """The verdict from the cache, if neither claim nor data nor registry changed since."""
+    kept = _cache_file(world, claim, state)
+    try:
+        if kept.stat().st_size <= CACHE_BYTES_MAX:
+            return msgspec.json.decode(kept.read_bytes(), type=ClaimResult)
+    except (OSError, msgspec.MsgspecError):
+        pass  # the cache may be deleted or be another version's at any time
+    return None
 
 
 def check_all(world: World, ask: Ask = ask_question) -> tuple[list[ClaimResult], tuple[Unreadable, ...]]:
@@ -298,39 +329,43 @@ def said(value: Word) -> str:
 def _case(world: World, claim: Claim, case: Case, ask: Ask) -> CaseResult:
     stated: dict[str, Word] = {**case.choices, **case.values}
     snapshots: list[Snapshot] = []
-    ids: tuple[str, ...] = case.snapshots
+    data: tuple[Data, ...] = ()
     sql = ""
     try:
         if claim.question:
             answer = ask(world, claim.question, dict(case.choices))
-            sql, body, ids = (
-                answer.sql,
-                rows_sql(answer.table),
-                tuple(one.id for one in answer.snapshots if one.role == "population"),
-            )
+            sql, body = answer.sql, rows_sql(answer.table)
+            data = tuple(one for one in answer.snapshots if one.role == "population")
         else:
             snapshots = [one for name in case.snapshots for one in _named(world, name)]
-            ids = tuple(one.id for one in snapshots)
-            sql = body = claim.sql.strip()
+            data = tuple(Data.of(one) for one in snapshots)
+            body = claim.sql.strip()
+            sql = f"{_choice_sql(case)}\nselect * from (\n{body}\n) answer" if case.values else body
         with Reader(world, snapshots) as reader:
             row = reader.table(_rule_sql(claim, case, body)).to_pylist()[0]
     except (HeadwaterError, IndexError) as error:
         why = error.text if isinstance(error, HeadwaterError) else "the rule gave no row"
-        return CaseResult(name=case.name, holds=None, why=why, snapshots=ids, choices=stated, sql=sql)
-    figures = {name: figure(row[f"figure_{at}"]) for at, name in enumerate(claim.figures)}
-    why = "" if row["holds"] is not None else "its rows can't tell"
+        ids = tuple(one.id for one in data) or case.snapshots
+        return CaseResult(name=case.name, holds=None, why=why, snapshots=ids, data=data, choices=stated, sql=sql)
     return CaseResult(
-        name=case.name, holds=row["holds"], figures=figures, why=why, snapshots=ids, choices=stated, sql=sql
-    )
+        name=case.name, holds=row["holds"], why="" if row["holds"] is not None else "its rows can't tell",
+        figures={name: figure(row[f"figure_{at}"]) for at, name in enumerate(claim.figures)},
+        snapshots=tuple(one.id for one in data), data=data, choices=stated, sql=sql,
+    )  # fmt: skip
 
 
 def _rule_sql(claim: Claim, case: Case, body: str) -> str:
-    choice = ", ".join(f"{literal_of(value)} as {name}" for name, value in case.values.items()) or "null as nothing"
     figures = "".join(f",\n({sql}\n) as figure_{at}" for at, sql in enumerate(claim.figures.values()))
     return (
-        f"with choice as (select {choice}), answer as materialized (\n{body}\n)\n"
+        f"{_choice_sql(case)}, answer as materialized (\n{body}\n)\n"
         f"select (\n{claim.holds}\n)::boolean as holds{figures}"
     )
+
+
+def _choice_sql(case: Case) -> str:
+    """The case's values as the one row that its SQL reads."""
+    choice = ", ".join(f"{literal_of(value)} as {name}" for name, value in case.values.items()) or "null as nothing"
+    return f"with choice as (select {choice})"
 
 
 def rows_sql(table: pa.Table) -> str:

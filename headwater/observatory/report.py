@@ -24,10 +24,18 @@ import pyarrow as pa
 
 from headwater.ground.errors import Conflict, HeadwaterError
 from headwater.observatory import charts
-from headwater.observatory.answer import Answer, Evidence, Source
+from headwater.observatory.answer import Answer, Evidence, Source, Span
 from headwater.observatory.ask import QUESTIONS
 from headwater.observatory.ask import ask as ask_one
-from headwater.observatory.claims import CaseResult, ClaimResult, Unreadable, check_all, said
+from headwater.observatory.claims import (
+    CaseResult,
+    ClaimResult,
+    Unreadable,
+    check_all,
+    command,
+    data_of,
+    said,
+)
 from headwater.observatory.texts import link
 from headwater.observatory.world import Snapshot, World
 
@@ -270,6 +278,7 @@ def claim_section(result: ClaimResult) -> Html:
         el("p", "What would decide it: ", result.missing) if result.missing else None,
         el("p", claim.note) if claim.note else None,
         _cases(result) if result.cases else None,
+        [el("h3", "Data"), sources(data)] if (data := data_of(result)) else None,
         _claim_sql(result),
         id=claim.id, class_="claim",
     )  # fmt: skip
@@ -300,18 +309,26 @@ def _claim_sql(result: ClaimResult) -> Html | None:
     claim = result.claim
     if not claim.holds:
         return None
-    body = claim.sql.strip() or next((one.sql for one in result.cases if one.sql), "")
     asked = (
         [el("p", "Question: ", el("a", claim.question, href=f"questions/{claim.question}.html"))]
         if claim.question
         else []
     )
+    queries = [
+        [
+            el("h3", one.name),
+            el("p", el("code", command(claim, one)), class_="small") if claim.question else None,
+            el("pre", one.sql),
+        ]
+        for one in result.cases
+        if one.sql
+    ]
     return el(
         "details",
         el("summary", "Rule and SQL"),
         asked,
         el("pre", f"-- holds\n{claim.holds.strip()}"),
-        el("pre", body) if body else None,
+        queries or (el("pre", claim.sql.strip()) if claim.sql else None),
     )
 
 
@@ -368,32 +385,30 @@ def question_page(answer: Answer, *, drawn: bool) -> str:
 def _evidence(evidence: Sequence[Evidence]) -> Html:
     rows = []
     for one in evidence:
-        span = one.without_one_model
         gap = f"{one.leader} leads {one.runner_up} by {one.gap_pct:.1f} points" if one.gap_pct is not None else ""
-        without = (
-            f"{span.low:.1f} (without {span.low_without}) to {span.high:.1f} (without {span.high_without})"
-            if span
-            else ""
-        )
+        without = [left_out(span) for span in (one.without_one_model, one.without_one_account)]
         unmapped = f"{one.unmapped_pct:.1f} %" if one.unmapped_pct is not None else ""
         rows.append(
             el(
                 "tr",
-                *(el("td", text) for text in (one.of, f"{one.rows:,}", f"{one.authors:,}", unmapped, gap, without)),
+                *(el("td", text) for text in (one.of, f"{one.rows:,}", f"{one.authors:,}", unmapped, gap, *without)),
                 class_="flips" if one.flips else None,
             )
         )
-    head = el(
-        "tr",
-        [
-            el("th", text)
-            for text in ("share", "models", "authors", "unmapped", "leader's gap", "gap with one model left out")
-        ],
-    )
+    titles = ("share", "models", "authors", "unmapped", "leader's gap", "gap with one model left out",
+              "gap with one account left out")  # fmt: skip
+    head = el("tr", [el("th", text) for text in titles])
     return Html(
         el("h2", "Coverage and what it hangs on")
         + el("div", el("table", el("thead", head), el("tbody", rows)), class_="scroll")
     )
+
+
+def left_out(span: Span | None) -> str:
+    """The range of the leader's gap when one model or one account is left out; nothing where there is none."""
+    if span is None:
+        return ""
+    return f"{span.low:.1f} (without {span.low_without}) to {span.high:.1f} (without {span.high_without})"
 
 
 def sources(items: Sequence[Source]) -> Html:

@@ -367,7 +367,7 @@ def columns_sql(table: Table, path: Path) -> str:
 def rename_sql(snapshots: Sequence[Snapshot]) -> str:
     """Models whose id changed between snapshots of one name, known by the Hub's stable key."""
     dated = [one for one in snapshots if one.table_path("model")]
-    rows = ", ".join(f"({quoted(one.id)}, {quoted(one.name)}, timestamp {quoted(str(one.at))})" for one in dated)
+    rows = ", ".join(f"({quoted(one.id)}, {quoted(one.line)}, timestamp {quoted(str(one.at))})" for one in dated)
     if not rows:
         rows = "(null::varchar, null::varchar, null::timestamp)"
     return (

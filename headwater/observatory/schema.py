@@ -20,6 +20,7 @@ COUNT_MAX = 10**15  # downloads, likes, parameters: 100,000 times the largest kn
 BYTES_MAX = 10**18  # of one repo's storage
 FUTURE_GRACE_DAYS = 1  # a date may lie this far behind the snapshot's: clocks and time zones
 PAST_YEAR_MIN = 2000  # no model of a hub is older; earlier dates are defaults of broken clocks
+NAMED = "name:"  # begins the key of a model whose source has no stable one
 WALK_STEPS_MAX = 8  # of a declared chain of bases: a longer walk is a circle or a joke
 
 
@@ -56,7 +57,7 @@ MODEL = _table(
     "model",
     "One model as it stood at the snapshot's date.",
     """
-    key              VARCHAR    the Hub's stable _id where the source has it, else 'name:' and the id in lower case
+    key              VARCHAR    the Hub's stable _id where the source has it, else 'name:' and the id
     id               VARCHAR    namespace/name, or name alone
     author           VARCHAR    what stands before the slash; without one the id is its own owner
     created_at       TIMESTAMP

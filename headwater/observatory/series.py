@@ -40,42 +40,45 @@ def steps(models: str, edges: str) -> tuple[Step, ...]:
     name = "lower(case when contains(id, '/') then split_part(id, '/', 2) else id end)"
     named = (
         f"select id, author, created_at, {name} as name from {models} "
-        "where created_at is not null and author in (select author from busy)"
+        "where created_at is not null and author in (select author from series_busy)"
     )
     # Keys of 64 bits: grouping and sorting numbers is much quicker than texts. Cut from MD5: DuckDB's own hash() gives
     # texts of one pattern, which is what series are, the same number far too often.
     stemmed = (
         f"select id, author, created_at, name, {_key('author', _STEM)} as stem "
-        "from named where regexp_matches(name, '[0-9]')"
+        "from series_named where regexp_matches(name, '[0-9]')"
     )
     sizes = f"array_to_string(regexp_extract_all(name, '{_SIZE}', 1), ' ')"
     sized = (
         f"select id, author, created_at, case when regexp_matches(name, '[0-9][bm]') then {_key('stem', sizes)} else "
-        f"stem end as stem from stemmed where stem in (select stem from stemmed group by stem having "
+        f"stem end as stem from series_stemmed where stem in (select stem from series_stemmed group by stem having "
         f"count(*) >= {MEMBERS_MIN})"
     )
     recurrent = (
-        f"select * from sized where stem in (select stem from sized group by stem having count(*) >= {MEMBERS_MIN})"
+        "select * from series_sized where stem in (select stem from series_sized group by stem having "
+        f"count(*) >= {MEMBERS_MIN})"
     )
-    based = f"select id, min(base) as base from ({edges}) edges where id in (select id from recurrent) group by id"
+    based = (
+        f"select id, min(base) as base from ({edges}) edges where id in (select id from series_recurrent) group by id"
+    )
     recurring = (
         f"select r.id, r.author, r.created_at, b.base, {_key('r.stem', 'b.base')} as key, "
         f"{_key('r.author', 'b.base')} as work "
-        "from recurrent r left join based b on b.id = r.id"
+        "from series_recurrent r left join series_based b on b.id = r.id"
     )
     # The burst is one of the account and the base, not of one stem: a sweep takes its seeds in turns with others.
     bursts = (
         "select *, sum(begins) over (partition by work order by created_at, id) as burst from (select *, case when "
         f"created_at - lag(created_at) over (partition by work order by created_at, id) <= interval {GAP_HOURS} hour "
-        "then 0 else 1 end as begins from recurring) gaps"
+        "then 0 else 1 end as begins from series_recurring) gaps"
     )
     series = (
         "select id, author, first_value(id) over w as series, row_number() over w as place, "
-        "count(*) over (partition by key, burst) as members, created_at, base from bursts "
+        "count(*) over (partition by key, burst) as members, created_at, base from series_bursts "
         f"window w as (partition by key, burst order by created_at, id) qualify members >= {MEMBERS_MIN}"
     )
     return (
-        Step("busy", busy), Step("named", named), Step("stemmed", stemmed), Step("sized", sized),
-        Step("recurrent", recurrent), Step("based", based), Step("recurring", recurring),
-        Step("bursts", bursts), Step("series", series, lasting=True),
+        Step("series_busy", busy), Step("series_named", named), Step("series_stemmed", stemmed),
+        Step("series_sized", sized), Step("series_recurrent", recurrent), Step("series_based", based),
+        Step("series_recurring", recurring), Step("series_bursts", bursts), Step("series", series, lasting=True),
     )  # fmt: skip

@@ -20,7 +20,7 @@ class Step:
 
 def reads(sql: str, name: str) -> int:
     """How often a SELECT reads a relation; its name may also be an alias or a column's."""
-    return len(re.findall(rf"\b(?:from|join)\s+{name}\b", sql))
+    return len(re.findall(rf"\b(?:from|join)\s+{name}\b", sql)) if name in sql else 0
 
 
 def whole(steps: Sequence[Step]) -> dict[str, str]:

@@ -13,9 +13,10 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,7 @@ MANIFEST_BYTES_MAX = 1 << 20  # a larger one was not written by this file
 INCOMING_AGE_MAX_S = 2 * 86_400  # an import that has not finished by then was killed
 NAME_CHARS_MAX = 80  # of a source: it is part of a folder's name
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
+_DAYS = re.compile(r"[-_.]?(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2})?)?\Z")
 
 
@@ -42,7 +44,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     source: Annotated[str, Meta(description="the kind of importer that made it")]
-    name: Annotated[str, Meta(description="of the source; snapshots of one name are the same thing over time")]
+    name: Annotated[str, Meta(description="of the source; snapshots of one name, but for days, are one over time")]
     date: Annotated[str, Meta(description="of the data, not of the import: YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS, UTC")]
     imported_at: str
     version: int
@@ -74,6 +76,11 @@ class Snapshot:
         return self.manifest.name
 
     @property
+    def line(self) -> str:
+        """The source over time: its name without the days that older versions took over from a file's name."""
+        return undated(self.name)
+
+    @property
     def at(self) -> datetime:
         """The data's date; midnight where only a day is known."""
         return moment(self.manifest.date)
@@ -93,6 +100,23 @@ class Draft:
     def path(self, table: str) -> Path:
         assert table in TABLES, f"no such table: {table}"
         return self.folder / f"{table}.parquet"
+
+
+@lru_cache(maxsize=10_000)
+def undated(name: str) -> str:
+    """A name without the days in it; a name that is nothing else stays."""
+    return _DAYS.sub("", name).strip("-._") or name
+
+
+def older(one: Snapshot, every: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
+    """Those of the same source from before it, oldest first; of two of one date, the one imported last."""
+    found: dict[datetime, Snapshot] = {}
+    for other in every:
+        if other.line == one.line and other.at < one.at:
+            before = found.get(other.at)
+            if before is None or before.manifest.imported_at <= other.manifest.imported_at:
+                found[other.at] = other
+    return tuple(found[at] for at in sorted(found))
 
 
 def moment(text: str) -> datetime:
@@ -137,12 +161,12 @@ class World:
         return self.root / "claims"
 
     def snapshots(self) -> list[Snapshot]:
-        """Every finished snapshot, by name and then by date."""
+        """Every finished snapshot, by source and then by date."""
         folder = self.root / "snapshots"
         if not folder.is_dir():
             return []
         found = [self._read(one) for one in folder.iterdir() if one.is_dir() and not one.name.startswith(".")]
-        return sorted(found, key=lambda snapshot: (snapshot.name, snapshot.manifest.date, snapshot.id))
+        return sorted(found, key=lambda snapshot: (snapshot.line, snapshot.manifest.date, snapshot.id))
 
     def snapshot(self, text: str) -> Snapshot:
         """By id, by name (then the newest of it), or by the beginning of exactly one id."""
@@ -150,7 +174,7 @@ class World:
         for one in every:
             if one.id == text:
                 return one
-        named = [one for one in every if one.name == text]
+        named = [one for one in every if one.line == text] or [one for one in every if one.name == text]
         if named:
             return named[-1]
         begun = [one for one in every if text and one.id.startswith(text)]

@@ -175,8 +175,8 @@ def _controls(world: World, asked: Question, given: list[tuple[str, str]], choic
         if name == "population":
             able = dict.fromkeys((one.name, one.id) for one in can_answer(world, asked.name))
             values = (*able, ("all", "all of them"))
-        elif name == "by":
-            values = tuple((value, value) for value in asked.by)
+        elif name in ("by", "attribution"):
+            values = tuple((value, value) for value in (asked.by if name == "by" else asked.attributions))
         value = written[name] if name in stated else ""
         if value and values and value not in dict(values):
             values = (*values, (value, value))

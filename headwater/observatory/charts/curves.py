@@ -9,6 +9,10 @@ from headwater.observatory.charts.values import iso_day, label, number, rows_of,
 
 POINTS_MAX = 200  # with more, lines have no dots
 SERIES_MAX = 6  # as many as there are colours; the rest is drawn in grey
+NAME_CHARS_MAX = 40  # of a line: what a phone has room for beside its colour; the middle of a longer one goes
+SHORT_CHARS = 16  # names that stand beside each other in a legend
+_LONG = {"columns": {"expr": "width < 420 ? 1 : 2"}, "labelLimit": 280}
+"""A legend of long names: one under the other on a phone."""
 _DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3], [1, 0]]
 
 
@@ -37,7 +41,8 @@ def curves(
         across |= {"scale": {"type": "log"}, "axis": {"tickCount": 5}}
     up: Spec = {"field": "y", "type": "quantitative", "title": y_title or spoken(value)}
     up |= {"scale": {"type": "log"}, "axis": {"tickCount": 5}} if "y" in log else {"scale": {"zero": True}}
-    told = {"title": None, "legend": None if len(domain) < 2 else {"symbolType": "stroke"}}
+    legend: Spec = {"symbolType": "stroke", **(_LONG if max(map(len, domain), default=0) > SHORT_CHARS else {})}
+    told = {"title": None, "legend": None if len(domain) < 2 else legend}
     colour = {"field": "shown", "type": "nominal", "sort": domain, "scale": {"domain": domain}, **told}
     dash = {**colour, "scale": {"domain": domain, "range": _DASHES}}
     line: Spec = {
@@ -71,6 +76,7 @@ def _points(table: pa.Table, x: str, value: str, series: str, log: str) -> tuple
     """Points of lines, the names that get a colour, and whether x is time."""
     data: list[Spec] = []
     over_time = True
+    named = _apart(table[series].to_pylist()) if series and series in table.column_names else {}
     for row in rows_of(table, *(name for name in (x, value, series) if name)):
         height, over = number(row[value]), number(row[x])
         where = over if over is not None else iso_day(row[x])
@@ -79,7 +85,7 @@ def _points(table: pa.Table, x: str, value: str, series: str, log: str) -> tuple
             continue
         if "x" in log and over is not None and over <= 0:
             continue
-        data.append({"x": where, "y": height, "series": label(row[series]) if series else spoken(value)})
+        data.append({"x": where, "y": height, "series": named[row[series]] if series else spoken(value)})
     if not over_time:
         data = [point for point in data if not isinstance(point["x"], str)]
     last: dict[str, Spec] = {}
@@ -90,6 +96,18 @@ def _points(table: pa.Table, x: str, value: str, series: str, log: str) -> tuple
     for point in data:
         point["shown"] = point["series"] if point["series"] in names[:SERIES_MAX] else "others"
     return data, [*names[:SERIES_MAX], *(["others"] if len(names) > SERIES_MAX else [])], over_time
+
+
+def _apart(names: list[object]) -> dict[object, str]:
+    """What each line is called: short, and no two the same."""
+    made: dict[object, str] = {}
+    for name in dict.fromkeys(names):
+        shown = label(name, 4 * NAME_CHARS_MAX)
+        if len(shown) > NAME_CHARS_MAX:
+            shown = f"{shown[: NAME_CHARS_MAX // 2 - 1]}…{shown[-NAME_CHARS_MAX // 2 :]}"
+        again = sum(1 for one in made.values() if one == shown or one.startswith(f"{shown} ("))
+        made[name] = f"{shown} ({again + 1})" if again else shown
+    return made
 
 
 def diffusion(table: pa.Table, month: str = "month", cumulative: str = "cumulative", series: str = "") -> Spec:

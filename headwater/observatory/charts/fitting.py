@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from headwater.ground.errors import Invalid
-from headwater.observatory.charts.curves import SERIES_MAX, concentration, curves, diffusion_spans
+from headwater.observatory.charts.curves import SERIES_MAX, adoption, concentration, curves, diffusion_spans
 from headwater.observatory.charts.flows import licence_flows
 from headwater.observatory.charts.looks import GREY
 from headwater.observatory.charts.parts import QUIET, Spec, chart, nothing, tooltip
@@ -205,6 +205,14 @@ def curve(table: pa.Table) -> Spec:
     return concentration(table, "pct_units", "pct_downloads", "snapshot" if "snapshot" in table.column_names else "")
 
 
+def _adoption(table: pa.Table) -> Spec:
+    """Scores over the age; where no class has ten models to compare with, there are only their downloads."""
+    score = next((one for one in ("ram", "score") if one in table.column_names), "")
+    if not score or table[score].null_count == table.num_rows:
+        return lines(table)
+    return adoption(table, "age_days", score, "id")
+
+
 def ranking(table: pa.Table) -> Spec:
     """A list in its order: the name and the best number."""
     name = next((one for one in ("id", "unit", "org", "provider") if one in table.column_names), "") or first_text(
@@ -262,7 +270,7 @@ _DRAWN: dict[str, Callable[[pa.Table], Spec]] = {
     "flows": _flows,
     "spans": _spans,
     "gantt": _spans,
-    "adoption": lines,
+    "adoption": _adoption,
     "ranking": ranking,
     "stacked": stacked,
     "grouped": grouped,

@@ -41,7 +41,7 @@ from headwater.observatory.imports import (
     top_lists,
 )
 from headwater.observatory.imports.fields import time_sql
-from headwater.observatory.imports.folder import day_in_name, manifest_of, name_of, options_of
+from headwater.observatory.imports.folder import dated_name_of, day_in_name, manifest_of, name_of, options_of
 from headwater.observatory.imports.importer import Importer
 from headwater.observatory.imports.job import Job, Options, Progress, newest_of, parquet_relation
 from headwater.observatory.imports.mending import mend
@@ -283,12 +283,11 @@ def _import_as_is(world: World, given: Given, options: Options, progress: Progre
     name = source_name(options.name)
     if given.files:
         progress.stage("reading the input once for its checksum")
-    with world.importing() as draft, Engine(draft.scratch) as engine:
-        progress.watch(engine.percent)
+    with world.importing() as draft, Engine(draft.scratch) as engine, _watched(engine, progress):
         relation, importer, stage = _opened(engine, draft, given, options, progress)
         sha256 = _sha256(given.files or (draft.scratch / STAGED,))
         newest, dated_by = _date(engine, relation, importer, given, options)
-        before = world.same_input(name, sha256, _date_text(newest))
+        before = _before(world, given, name, sha256, _date_text(newest))
         if before is not None:
             return _report(given, before, began, dated_by, already=True)
         named = msgspec.structs.replace(options, name=name)
@@ -313,6 +312,27 @@ def _import_as_is(world: World, given: Given, options: Options, progress: Progre
         return msgspec.structs.replace(
             _report(given, made, began, dated_by, already=False), problems=problems, notes=job.notes
         )
+
+
+@contextlib.contextmanager
+def _watched(engine: Engine, progress: Progress) -> Iterator[None]:
+    """Whoever watches can ask how far a statement is; afterwards nothing of the engine stays with them.
+
+    A bar that kept it until the process ends would have DuckDB taken down after the libraries that it hangs on.
+    """
+    progress.watch(engine.percent)
+    try:
+        yield
+    finally:
+        progress.watch(lambda: -1.0)
+
+
+def _before(world: World, given: Given, name: str, sha256: str, dated: str) -> Snapshot | None:
+    """The snapshot that this input was made into already; older versions kept the date of a file in the name."""
+    source = Path("" if re.match(r"https?://", given.label) else given.label).resolve()
+    names = [name, dated_name_of(source)] if name == name_of(source) else [name]
+    found = (world.same_input(one, sha256, dated) for one in names)
+    return next((one for one in found if one is not None), None)
 
 
 def _main_table(importer: Importer) -> str:

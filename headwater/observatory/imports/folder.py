@@ -51,6 +51,7 @@ NAMES = {
 
 _DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(?: (\d{2}:\d{2}) UTC)?(?!\d|\.\.)")
 _MONTH = re.compile(r"(\d{4})-(\d{2})(?![-\d])")
+_DATES = re.compile(r"[-_.]?(?<!\d)\d{4}-\d{2}(-\d{2}(?!\d|\.\.)|(?![-\d]))")
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -90,9 +91,24 @@ def options_of(file: Path, facts: dict[str, Any], given: Options) -> Options:
 
 
 def name_of(file: Path) -> str:
-    """A source's name after its file."""
-    stem = file.name.removesuffix(".gz").rsplit(".", 1)[0] if file.is_file() else file.name
-    return NAMES.get(stem) or _NOT_IN_NAMES.sub("-", stem.lower()).strip("-._") or "import"
+    """A source's name after its file, without the day or month in it: files of several days are one source. A file
+    that is named by its day alone has its folder's name."""
+    stem = _stem(file)
+    return NAMES.get(stem) or _named(_DATES.sub("", stem)) or _named(_DATES.sub("", file.parent.name)) or "import"
+
+
+def dated_name_of(file: Path) -> str:
+    """The name that a source had while dates were kept in it: what was imported then is not imported again."""
+    stem = _stem(file)
+    return NAMES.get(stem) or _named(stem) or "import"
+
+
+def _stem(file: Path) -> str:
+    return file.name.removesuffix(".gz").rsplit(".", 1)[0] if file.is_file() else file.name
+
+
+def _named(text: str) -> str:
+    return _NOT_IN_NAMES.sub("-", text.lower()).strip("-._")
 
 
 def day_of(text: str) -> str:

@@ -13,6 +13,7 @@ from headwater.observatory.imports.fields import Fields, Value
 from headwater.observatory.imports.importer import Importer, has
 from headwater.observatory.imports.job import Job
 
+_COUNTS = ("downloads_30d", "downloads", "downloads_all", "downloadsalltime", "likes")  # in lower case
 PAIRS_MIN = 100  # neighbouring rows of one model; fewer don't tell a rule from an accident
 
 
@@ -63,7 +64,7 @@ def _only_changes(job: Job, fields: Fields) -> bool:
 
 def _knows(columns: Mapping[str, str]) -> bool:
     dated = any(name in columns for name in ("snapshot_at", "date", "day", "at"))
-    counted = any(name in columns for name in ("downloads_30d", "downloads", "likes"))
+    counted = any(name in columns for name in _COUNTS)
     return dated and counted and has("id", no=("rank", "pipeline_tag", "created_at"))(columns)
 
 

@@ -154,7 +154,10 @@ def _bases(fields: Fields, tags: str) -> str:
 IMPORTER = Importer(
     kind="hub-stats",
     note="models under the Hub's own names of fields: hub-stats, its weekly copies, answers of the list API",
-    knows=lambda columns: has("id", "createdat")(columns) or has("id", "downloadsalltime")(columns),
+    knows=lambda columns: (
+        has("id", "createdat")(columns)
+        or has("id", "downloadsalltime", no=("snapshot_at", "date", "day", "at"))(columns)  # with a day: a history
+    ),
     fill=_fill,
     dated_by=("lastModified", "createdAt"),
 )

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted in population.py
 from __future__ import annotations
 
+from headwater.observatory.questions.over_time import counts, only_listed, renames
 from headwater.observatory.questions.plan import Plan, Question, Scope
 from headwater.observatory.questions.population import day_sql, here, listed, owner, told
 from headwater.observatory.questions.trends import UNKNOWN, size_class
@@ -34,8 +35,8 @@ def _cumulative(scope: Scope) -> bool:
 def _counts(scope: Scope) -> Step:
     """`counted`: (id, moment, downloads, holds) from what the snapshot keeps; holds: until the next row of the id."""
     choices = scope.choices
-    chosen = f" and id in ({listed(choices.id)})" if choices.id else ""
     if scope.has("event_day"):
+        chosen = f" and id in ({listed(choices.id)})" if choices.id else ""
         sql = (
             "select id, day::timestamp + interval 1 day as moment, sum(downloads_hub) over "
             "(partition by id order by day)::bigint as downloads, true as holds from event_day where "
@@ -44,15 +45,15 @@ def _counts(scope: Scope) -> Step:
     else:
         column = "downloads_all" if scope.has("count.downloads_all") else "downloads_30d"
         sql = (
-            f"select id, counted_at as moment, {column} as downloads, change_only as holds from count "
-            f"where {here(scope)} and {column} is not null{chosen}"
+            f"select id, counted_at as moment, {column} as downloads, change_only as holds "
+            f"from ({counts(scope, listed(choices.id))}) every where {column} is not null"
         )
     return Step("counted", sql)
 
 
 def _aged(scope: Scope) -> tuple[Step, ...]:
     """The steps up to `born`: models of known birth with their size class."""
-    ids = "select distinct id from counted"
+    ids = "select id from counted"
     classes = size_class(scope.choices.sizes_b or SIZES_B)
     excluded = []
     if scope.choices.excluded_ids:
@@ -75,7 +76,8 @@ def _ram(scope: Scope) -> Plan:
     target = (
         "select b.id, b.size_class, b.created_at, a.age_days, b.created_at + to_days(a.age_days::integer) as due from "
         f"born b cross join (values {values}) a(age_days) where b.size_class <> '{UNKNOWN}' "
-        "and b.created_at + to_days(a.age_days::integer) <= (select max(moment) from counted)"
+        "and b.created_at + to_days(a.age_days::integer) between (select min(moment) from counted) and "
+        "(select max(moment) from counted)"
     )
     # The last count at or before the age; one from before birth is another repo's, or a wrong date. A count that holds
     # until the next one is as new as the last look at any model.
@@ -133,32 +135,22 @@ def _curves(scope: Scope) -> Plan:
 
 def _history(scope: Scope) -> Plan:
     choices = scope.choices
-    conditions = [here(scope)]
-    if choices.since:
-        conditions.append(f"counted_at >= {day_sql(choices.since)}")
-    if choices.until:
-        conditions.append(f"counted_at < {day_sql(choices.until)}")
-    source = f"select * from count where {' and '.join(conditions)}"
-    if choices.id:
-        source += f" and id in ({listed(choices.id)})"
-    else:
-        source += (
-            " and id in (select id from count where " + here(scope) + " group by id "
-            "order by max(downloads_30d) desc nulls last, id limit 10)"
+    ids = listed(choices.id)
+    if not choices.id:  # of listings the newest names them: all of a history need not be read for ten models
+        table = "model" if only_listed(scope) else "count"
+        ids = (
+            f"select id from {table} where {here(scope)} group by id order by max(downloads_30d) desc nulls last, id "
+            "limit 10"
         )
-    select = f"select id, counted_at as moment, downloads_30d, downloads_all, likes, trending from ({source}) s"
+    select = (
+        "select id, counted_at as moment, downloads_30d, downloads_all, likes, trending "
+        f"from ({counts(scope, ids)}) every where {_when(scope)}"
+    )
     return Plan((), select, "id, moment", None, (), ("Rolling counts of 30 days overlap: never add them up.",))
 
 
 def _volatility(scope: Scope) -> Plan:
     choices = scope.choices
-    conditions = [here(scope), "downloads_30d is not null"]
-    if choices.since:
-        conditions.append(f"counted_at >= {day_sql(choices.since)}")
-    if choices.until:
-        conditions.append(f"counted_at < {day_sql(choices.until)}")
-    if choices.id:
-        conditions.append(f"id in ({listed(choices.id)})")
     lowest = f" having max(downloads_30d) >= {int(choices.downloads_min)}" if choices.downloads_min else ""
     select = (
         "select id, min(counted_at) as since, max(counted_at) as until, count(*) as counts, "
@@ -166,9 +158,39 @@ def _volatility(scope: Scope) -> Plan:
         "min(downloads_30d) as lowest, max(downloads_30d) as highest, "
         "round(arg_max(downloads_30d, counted_at) / nullif(arg_min(downloads_30d, counted_at), 0), 3) as factor, "
         "arg_min(likes, counted_at) as likes_first, arg_max(likes, counted_at) as likes_last "
-        f"from count where {' and '.join(conditions)} group by id{lowest}"
+        f"from ({counts(scope, listed(choices.id))}) every where downloads_30d is not null and {_when(scope)} "
+        f"group by id{lowest}"
     )
     return Plan((), select, "highest desc, id", TOP, (), ("A factor of a rolling count says nothing of users.",))
+
+
+def _when(scope: Scope) -> str:
+    choices = scope.choices
+    since = [f"counted_at >= {day_sql(choices.since)}"] if choices.since else []
+    until = [f"counted_at < {day_sql(choices.until)}"] if choices.until else []
+    return " and ".join((*since, *until)) or "true"
+
+
+def _renames(scope: Scope) -> Plan:
+    """Every name that a model was seen to change, with the name that it has now."""
+    choices = scope.choices
+    found = ["true"]
+    if choices.id:
+        found.append(f"key in (select key from renamed where old_id in ({listed(choices.id)}) or "
+                     f"new_id in ({listed(choices.id)}))")  # fmt: skip
+    if choices.account:
+        found.append(f"({owner('old_id')} in ({listed(choices.account)}) or "
+                     f"{owner('new_id')} in ({listed(choices.account)}))")  # fmt: skip
+    if choices.since:
+        found.append(f"seen_at >= {day_sql(choices.since)}")
+    if choices.until:
+        found.append(f"seen_at < {day_sql(choices.until)}")
+    select = (
+        "select id, old_id, new_id, seen_at::date as seen, key from (select *, arg_max(new_id, seen_at) over "
+        f"(partition by key) as id from renamed) named where {' and '.join(found)}"
+    )
+    said = "A change is dated by the first snapshot with the new name; all that happened between two is one change."
+    return Plan((Step("renamed", renames(scope)),), select, "seen desc, id, old_id", TOP, (), (said,))
 
 
 _ID = ("population", "known", "id", "exclude")
@@ -186,7 +208,7 @@ QUESTIONS = (
         (("id", "model"), ("size_class", "by parameters"), ("age_days", "t"), ("downloads", "until then, cumulative"),
          ("reference", "of the class at that age"), ("peers", "models of the class with a count at that age"),
          ("ram", "downloads / reference"), ("on_course", "over 1")),
-        _ram, by=VERSIONS, wants=("count.downloads_all", "event_day"), chart="table",
+        _ram, by=VERSIONS, wants=("count.downloads_all", "event_day"), chart="adoption",
     ),
     Question(
         "adoption-curves", "adoption", "Adoption curves",
@@ -197,7 +219,8 @@ QUESTIONS = (
     ),
     Question(
         "model-history", "adoption", "A model's counts over time",
-        "Every count kept of the models named by `id`, else of the ten with most downloads.",
+        "Every count kept of the models named by `id`, else of the ten with most downloads, over all snapshots of the "
+        "source. A model is known by the Hub's stable key: under another name it goes on, under its newest.",
         "design/observatory.md, section 1.1", ("count",), ("population", "id", "since", "until"),
         (("id", "model"), ("moment", "of the count"), ("downloads_30d", "rolling"), ("downloads_all", "cumulative"),
          ("likes", "so far"), ("trending", "score")),
@@ -212,5 +235,15 @@ QUESTIONS = (
          ("last", "downloads"), ("lowest", "downloads"), ("highest", "downloads"), ("factor", "last / first"),
          ("likes_first", "likes"), ("likes_last", "likes")),
         _volatility, suits=("head",), chart="table",
+    ),
+    Question(
+        "renamed-models", "adoption", "Models that got another name",
+        "Every model that one snapshot of the source has under another name than the snapshot before, told by the "
+        "Hub's stable key. `id` finds a model by any name that it had, `account` what moved from an account or to it.",
+        "design/observatory.md, section 1.2: snapshots are to be joined by the Hub's key, not by the name",
+        ("rename",), ("population", "id", "account", "since", "until"),
+        (("id", "its name now"), ("old_id", "before"), ("new_id", "afterwards"), ("seen", "first with the new name"),
+         ("key", "the Hub's")),
+        _renames, chart="table",
     ),
 )  # fmt: skip

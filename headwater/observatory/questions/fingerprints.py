@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from headwater.observatory.choices import ROWS_MAX
-from headwater.observatory.questions.plan import POPULATION, Plan, Question, Scope
+from headwater.observatory.questions.plan import OF_LISTINGS, POPULATION, Plan, Question, Scope
 from headwater.observatory.questions.population import listed, models
 from headwater.observatory.steps import Step
 
@@ -114,7 +114,8 @@ QUESTIONS = (
         "Without `id`: only models whose name names another family than the reference's, or none. The Cogito case: "
         "cogito-671b-v2.1 is DeepSeek-V3 without its extra head, (129,280 - 128,815) x 7,168 x 2 parameters smaller.",
         "design/observatory.md, section 0.7", ("model.layers", "model.hidden_size", "model.vocab_size",
-                                               "model.parameters"), (*POPULATION, "by"),
+                                               "model.parameters"),
+        (*(name for name in POPULATION if name not in OF_LISTINGS), "by"),
         (("id", "the later model"), ("kind", "equal count, or which vocabulary cut"), ("reference",
                                                                                        "the earlier model"),
          ("references_found", "all of them"), ("architecture", "as declared"), ("reference_architecture",

@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from headwater.observatory.questions.plan import EDGES, POPULATION, Plan, Question, Scope, Share
-from headwater.observatory.questions.population import edges, knows, models, owner, roots, told
+from headwater.observatory.questions.population import knows, models, owner, roots, told
+from headwater.observatory.questions.relations import edges_on
 from headwater.observatory.steps import Step
 
 NONE, UNCLASSIFIED = "none declared", "unclassified"
@@ -30,16 +31,18 @@ def _families(scope: Scope) -> Plan:
     counted = knows(scope, "d")
     unit = (
         f"select {family('m.licence')} as k, m.author, count(*) as n, sum(m.d)::bigint as d, max(m.d) as most, "
-        "arg_max(m.id, m.d) as most_id from m left join licence_family f on m.licence = f.license group by all"
+        "arg_max(m.id, m.d) as most_id, 1 as one, min(m.id) as one_id from m "
+        "left join licence_family f on m.licence = f.license group by all"
     )
     downloads = "round(100.0 * sum(d) / nullif(sum(sum(d)) over (), 0), 1)" if counted else "null::double"
     select = (
         "select k as family, sum(n)::bigint as n, round(100.0 * sum(n) / sum(sum(n)) over (), 1) as pct, "
         f"{downloads} as pct_downloads, count(distinct author) as authors from unit group by k"
     )
-    share = Share("licence families by models", "unit", "k", "n", "most", "most_id", "n", (NONE, UNCLASSIFIED))
+    classes = (NONE, UNCLASSIFIED)
+    share = Share("licence families by models", "unit", "k", "n", "one", "one_id", "n", classes, UNCLASSIFIED)
     if counted:
-        share = Share("licence families by downloads", "unit", "k", "d", "most", "most_id", "n", (NONE, UNCLASSIFIED))
+        share = Share("licence families by downloads", "unit", "k", "d", "most", "most_id", "n", classes, UNCLASSIFIED)
     return Plan((*models(scope, "licence", "d"), Step("unit", unit)), select, "n desc, family", None, (share,),
                 (NOT_LAW,))  # fmt: skip
 
@@ -63,9 +66,11 @@ def _paired(scope: Scope, *more: Step) -> tuple[Step, ...]:
         "left join own_licence c on c.id = e.id left join licence_family fc on fc.license = c.licence "
         "left join licence_family fb on fb.license = b.licence"
     )
+    if not scope.has("model.license"):  # of edges alone: that others do not know a derivative is no silence of its card
+        pair += " where e.id in (select id from model)"
     bases = told(scope, "licence", _DECLARED, "select distinct base as id from e")
     own = told(_alone(scope), "licence", _DECLARED, "select distinct id from e")
-    return (*edges(scope), *more, Step("base_licence", bases.sql), Step("own_licence", own.sql), Step("pair", pair))
+    return (*edges_on(scope), *more, Step("base_licence", bases.sql), Step("own_licence", own.sql), Step("pair", pair))
 
 
 def _alone(scope: Scope) -> Scope:
@@ -94,12 +99,13 @@ def _drift(scope: Scope) -> Plan:
         "ln(0.5) / ln(1 - count(*) filter (licence is null) / count(*)) end, 2) as half_life_steps"
     )
     key = f"({keys[by]})::varchar"
-    select = (
-        f"select case when grouping(k) = 1 then '(all)' else k end as {by}, {counts} "
-        f"from (select *, {key} as k from {source}) keyed group by rollup(k)"
-    )
-    return Plan(steps, select, f"edges desc, {by}", TOP, (), (
+    select = f"select case when grouping(k) = 1 then '(all)' else k end as {by}, {counts} from keyed group by rollup(k)"
+    keyed = Step("keyed", f"select *, {key} as k from {source}")
+    unit = Step("unit", "select k, author, count(*) as n, 1 as most, min(id) as most_id from keyed group by all")
+    share = Share(f"edges by {by}", "unit", "k", "n", "most", "most_id", "n", ())
+    return Plan((*steps, keyed, unit), select, f"edges desc, {by}", TOP, (share,), (
         "Only edges whose base has a known licence, in the population or in the snapshots of `known`.",
+        "Where the population tells no licences: only edges whose derivative is in one of those snapshots.",
         "Much of a drift is the default of one tool: read it by author and by tool (the owner of the base) too.",
         NOT_LAW,
     ))  # fmt: skip
@@ -169,18 +175,20 @@ QUESTIONS = (
     Question(
         "licence-drift", "licences", "Licence drift along declared edges",
         "Edges whose base has a known licence, by what the derivative declares: nothing, the same, a more permissive "
-        "or a more restrictive one by the rank of its family. `by`: relation, author of the derivative, tool (owner of "
+        "or a more restrictive one by the rank of its family. `family` is the base's. "
+        "`by`: relation, author of the derivative, tool (owner of "
         "the base, for example unsloth), base, pair of licences, pair of families, depth in the chain.",
-        ANATOMY, ("edge", "model.license"), (*EDGES, "parent", "steps", "by"),
+        ANATOMY, ("edge", "told.license"), (*EDGES, "known", "parent", "steps", "by"),
         (("relation", "or what `by` says; (all) is the sum"), *_DRIFT_COLUMNS),
-        _drift, suits=("radar",), by=DRIFT_BY, paged=True,
+        _drift, wants=("model.license",), suits=("radar",), by=DRIFT_BY, paged=True,
     ),
     Question(
         "licence-flows", "licences", "Licences from bases to derivatives",
-        "The same edges as licence-drift, by the families at both ends.", ANATOMY, ("edge", "model.license"), EDGES,
+        "The same edges as licence-drift, by the families at both ends.", ANATOMY, ("edge", "told.license"),
+        (*EDGES, "known"),
         (("base_family", "of the base"), ("derivative_family", "of the derivative"), ("edges", "edges"),
          ("authors", "distinct accounts"), ("pct", "of edges")),
-        _flows, suits=("radar",), chart="flows",
+        _flows, wants=("model.license",), suits=("radar",), chart="flows",
     ),
     Question(
         "licences-inherited", "licences", "Licences declared, resolved and inherited",

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from headwater.observatory.choices import ROWS_MAX
-from headwater.observatory.questions.plan import POPULATION, UNMAPPED, Plan, Question, Scope, Share
-from headwater.observatory.questions.population import family_countries, models, owner, roots
-from headwater.observatory.questions.shares import origin_kind
+from headwater.observatory.questions.plan import POPULATION, UNMAPPED, UNWEIGHED, Plan, Question, Scope, Share
+from headwater.observatory.questions.population import models
+from headwater.observatory.questions.shares import COUNTRY, shown_sides, side_by_side, sides_of
 from headwater.observatory.steps import Step
 
 CUTS = (25, 300)
@@ -28,41 +28,32 @@ def _most(scope: Scope) -> Plan:
     return Plan((*models(scope, "likes", "d", "created_at"), first), select, "likes desc, id", TOP, (), (LIKES,))
 
 
-def _country(scope: Scope) -> tuple[tuple[Step, ...], str, str]:
-    """Steps, join and expression of the country by the attribution chosen; both means the uploader here."""
-    join, up = "left join accounts a on a.account = m.author", "a.country"
-    if scope.choices.attribution in ("both", "uploader"):
-        return (), join, f"coalesce({up}, '{UNMAPPED}')"
-    if origin_kind(scope) == "named":
-        named = " left join family_country on family_country.family = family_of(m.id)"
-        return (family_countries(),), join + named, f"coalesce(family_country.country, {up}, '{UNMAPPED}')"
-    rooted = f" left join root on root.id = m.id left join accounts ra on ra.account = {owner('root.root')}"
-    return roots(scope), join + rooted, f"coalesce(ra.country, {up}, '{UNMAPPED}')"
-
-
 def _countries(scope: Scope) -> Plan:
     cuts = scope.choices.cuts or CUTS
-    more, join, country = _country(scope)
+    sides, shown = sides_of(scope, COUNTRY), shown_sides(scope)
     foremost = Step(
         "foremost", f"select * from m where likes is not null order by likes desc, id limit {int(max(cuts))}"
     )
     ranked = Step(
         "ranked",
-        f"select m.id, m.author, likes, {country} as country, row_number() over (order by likes desc, m.id) as place "
-        f"from foremost m {join}",
+        f"select m.id, m.author, likes, {sides.uploader} as uploader, {sides.origin} as origin, row_number() over "
+        f"(order by likes desc, m.id) as place from foremost m{sides.join}",
     )
     cut = Step("cut", "select * from (values " + ", ".join(f"({int(one)})" for one in cuts) + ") c(size)")
-    unit = Step("unit", "select country as k, author, count(*) as n, 1 as most, min(id) as most_id from ranked "
+    unit = Step("unit", "select uploader, origin, author, count(*) as n, 1 as most, min(id) as most_id from ranked "
                 f"where place <= {int(max(cuts))} group by all")  # fmt: skip
-    select = (
-        "select 'top' || size as cut, country, count(*) as n, count(distinct author) as authors, "
-        "round(100.0 * count(*) / sum(count(*)) over (partition by size), 1) as pct, size from ranked join cut "
-        "on place <= size group by size, country"
+    of_side = (
+        "select 'top' || size as cut, {side} as k, count(*) as n, count(distinct author) as authors, "
+        "round(100.0 * count(*) / sum(count(*)) over (partition by size), 1) as pct from ranked join cut "
+        "on place <= size group by size, {side}"
     )
-    share = Share(f"countries of the {max(cuts)} most liked", "unit", "k", "n", "most", "most_id", "n")
-    return Plan((*models(scope, "likes"), *more, foremost, ranked, cut, unit),
-                f"select cut, country, n, authors, pct from ({select}) s",
-                "length(cut), cut, n desc, country", None, (share,), (LIKES,))  # fmt: skip
+    shares = tuple(
+        Share(f"countries of the {max(cuts)} most liked, {side}", "unit", side, "n", "most", "most_id", "n")
+        for side in shown
+    )
+    return Plan((*models(scope, "likes"), *sides.steps, foremost, ranked, cut, unit),
+                side_by_side(shown, "cut, ", "country", ("n", "authors", "pct"), of_side),
+                "length(cut), cut, n desc nulls last, country", None, shares, (LIKES,))  # fmt: skip
 
 
 def _overlap(scope: Scope) -> Plan:
@@ -113,9 +104,10 @@ QUESTIONS = (
     Question(
         "liked-countries", "likes", "Countries of the most liked models",
         "Of the `cuts` most liked models (by default 25 and 300; equal likes in the order of ids): how many are from "
-        "which country, by uploader unless another attribution is chosen.",
+        "which country. With `attribution=both` the columns without an ending are by uploader, and those that end in "
+        "`_origin` by origin.",
         "Hugging Face blog of 2026-01-20: 'top liked no longer majority US'", ("models.likes",),
-        (*POPULATION, "cuts", "attribution", "parent", "steps"),
+        (*UNWEIGHED, "cuts", "attribution", "parent", "steps"),
         (("cut", "top25, top300"), ("country", "ISO-2, USER, INT or ??"), ("n", "models"), ("authors", "accounts"),
          ("pct", "of the cut")),
         _countries, suits=("head",), paged=True,

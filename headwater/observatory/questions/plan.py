@@ -11,16 +11,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headwater.ground.errors import Invalid
-from headwater.observatory.choices import Choices
+from headwater.observatory.choices import Attribution, Choices
+from headwater.observatory.schema import NAMED
 from headwater.observatory.steps import Step
 from headwater.observatory.world import Snapshot
 
+ATTRIBUTIONS: tuple[str, ...] = get_args(Attribution)
 UNMAPPED = "??"
 """The group of what the registry does not know."""
 CLASSES = (UNMAPPED, "USER", "INT")
@@ -28,8 +31,15 @@ CLASSES = (UNMAPPED, "USER", "INT")
 
 # Of one kind of model that any listing has; kept in the order in which they are shown.
 POPULATION = ("population", "day", "head", "window", "age_days_max", "as_of", "modality", "exclude", "account",
-              "country", "family", "id", "licence", "downloads_min", "likes_min", "known", "part")  # fmt: skip
-EDGES = ("population", "relation", "exclude", "account", "modality", "age_days_max", "as_of", "since", "until", "known")
+              "country", "family", "id", "licence", "since", "until", "downloads_min", "likes_min", "parameters_b_min",
+              "parameters_b_max", "known", "part")  # fmt: skip
+UNWEIGHED = tuple(name for name in POPULATION if name != "window")
+"""POPULATION of a question that counts no downloads."""
+OF_LISTINGS = ("day", "known", "part")
+"""What a question does not honour that needs what only a listing says: lists of days and counts never say it."""
+EDGES = ("population", "relation", "exclude", "account", "country", "family", "id", "licence", "modality",
+         "age_days_max", "as_of", "since", "until", "downloads_min", "likes_min", "parameters_b_min",
+         "parameters_b_max")  # fmt: skip
 """Choices that a question over models, or over edges, honours because the population does (population.py)."""
 
 
@@ -49,6 +59,8 @@ class Share:
     most_id: str
     rows: str
     classes: tuple[str, ...] = CLASSES
+    unknown: str = UNMAPPED
+    """The group of what is not known: its share is what the coverage lacks. Said only where it is one of `classes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,10 @@ class Plan:
     shares: tuple[Share, ...] = ()
     caveats: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        names = [step.name for step in self.steps]
+        assert len(names) == len(set(names)), f"two steps of one name: {sorted(names)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -71,7 +87,10 @@ class Scope:
     snapshot: Snapshot
     known: tuple[Snapshot, ...]
     look: Callable[[str], pa.Table]
-    """Runs a small SELECT beforehand: for bounds that the SQL must name."""
+    """Runs a small SELECT beforehand: for bounds that the SQL must name. A table without rows or columns where choices
+    are only weighed (heeded.py)."""
+    past: tuple[Snapshot, ...] = ()
+    """Older snapshots of the same source, for a question about time (over_time.py)."""
 
     @property
     def as_of(self) -> datetime:
@@ -83,7 +102,7 @@ class Scope:
         return self.snapshot.at
 
     def has(self, need: str) -> bool:
-        return has(self.snapshot, need)
+        return has(self.snapshot, need) or told_together((*self.past, self.snapshot), need)
 
     def without(self, *names: str) -> Scope:
         """The same scope with these choices as if they had not been made."""
@@ -117,6 +136,8 @@ class Question:
     suits: tuple[str, ...] = ()
     chart: str = "bar"
     by: tuple[str, ...] = ()
+    attributions: tuple[str, ...] = ATTRIBUTIONS
+    """Those that it can do, of `attribution`; the first where none is chosen."""
     paged: bool = False
     """Shown by the web pages: answers in less than a second from what is cached."""
 
@@ -135,6 +156,36 @@ def has(snapshot: Snapshot, need: str) -> bool:
     if table == "models":
         return any(_has_one(snapshot, kind, column) for kind in ("model", "rank", "count", "event_day"))
     return _has_one(snapshot, table, column)
+
+
+def told_together(line: Sequence[Snapshot], need: str) -> bool:
+    """Whether snapshots of one source have together what each may lack: two listings are counts over time."""
+    table, _, column = need.partition(".")
+    if table == "rename":
+        return sum(keyed(one) for one in line) > 1
+    if table not in ("count", "listing"):
+        return False
+    if any(_has_one(one, table, column) for one in line):
+        return True
+    listed = (one for one in line if not _has_one(one, "count", ""))
+    return table == "count" and sum(_has_one(one, "model", column or "downloads_30d") for one in listed) > 1
+
+
+def keyed(snapshot: Snapshot) -> bool:
+    """Whether models have the Hub's stable keys, so that one with another name is known again."""
+    path = snapshot.table_path("model")
+    return path is not None and bool(snapshot.manifest.rows.get("model")) and _keyed(path)
+
+
+@lru_cache(maxsize=2_000)  # snapshots never change
+def _keyed(path: Path) -> bool:
+    with pq.ParquetFile(path) as file:
+        meta = file.metadata
+        at = file.schema_arrow.get_field_index("key")
+        found = [meta.row_group(group).column(at).statistics for group in range(meta.num_row_groups)]
+    named = [one is not None and one.has_min_max and one.min.startswith(NAMED) and one.max.startswith(NAMED)
+             for one in found]  # fmt: skip
+    return not all(named)
 
 
 def _has_one(snapshot: Snapshot, table: str, column: str) -> bool:

@@ -15,6 +15,16 @@ from headwater.ground.errors import Invalid
 from headwater.observatory import series
 from headwater.observatory.choices import UNTAGGED, Parent
 from headwater.observatory.families import quoted
+from headwater.observatory.questions.over_time import (
+    counts,
+    lacks_part,
+    listed_counts,
+    listed_on,
+    only_listed,
+    ranks,
+    spanning,
+    windowed_by_key,
+)
 from headwater.observatory.questions.plan import Question, Scope, has
 from headwater.observatory.roots import walk
 from headwater.observatory.schema import MODEL
@@ -35,8 +45,9 @@ _DRAWN = {
 _FACTS = ("created_at", "pipeline_tag", "library", "license", "license_name", "parameters", "architecture",
           "quantization")  # fmt: skip
 """What may be learnt of a model from another snapshot; counts never are."""
-_TOLD = {"licence": "varchar", "parameters": "bigint", "created_at": "timestamp"}
-_OF_MODELS = ("day", "head", "modality", "age_days_max", "licence", "downloads_min", "likes_min")
+_TOLD = {"licence": "varchar", "parameters": "bigint", "created_at": "timestamp", "pipeline_tag": "varchar"}
+_OF_MODELS = ("day", "head", "modality", "age_days_max", "licence", "downloads_min", "likes_min", "parameters_b_min",
+              "parameters_b_max")  # fmt: skip
 _CLASSES_OF_MODELS = frozenset({"removed", "private", "restricted"})
 
 
@@ -65,7 +76,11 @@ def here(scope: Scope) -> str:
 
 def kind(scope: Scope) -> str:
     """The table that names the population's models: model, rank, count or event_day."""
-    order = ("rank", "count", "event_day") if scope.choices.day else ("model", "rank", "count", "event_day")
+    order: tuple[str, ...] = ("rank", "count", "event_day")
+    if not scope.choices.day:
+        order = ("model", *order)
+    elif only_listed(scope):  # the listing of that day
+        order = ("model",) if listed_on(scope, scope.choices.day) else ()
     for table in order:
         if scope.has(table):
             return table
@@ -88,11 +103,15 @@ def knows(scope: Scope, column: str) -> bool:
 def missing(question: Question, scope: Scope) -> list[str]:
     """What the question needs and this snapshot does not have. `a|b`: either will do."""
     lacking = [need for need in question.needs if not any(_there(scope, one) for one in need.split("|"))]
-    return [_weight_name(scope) if need == "models.d" else need.replace("|", " or ") for need in lacking]
+    named = [_weight_name(scope) if need == "models.d" else need.replace("|", " or ") for need in lacking]
+    lost = [table for need in question.needs for table in need.split("|") if lacks_part(scope, table)]
+    return [*named, *(f"part {', '.join(scope.choices.part)} of its table {table}" for table in lost)]
 
 
 def _there(scope: Scope, need: str) -> bool:
     table, _, column = need.partition(".")
+    if table == "told":  # by the population's listing, or by any that may tell facts
+        return any(has(one, f"model.{column}") for one in (scope.snapshot, *scope.known))
     if table != "models":
         return scope.has(need)
     if not any(scope.has(one) for one in ("model", "rank", "count", "event_day")):
@@ -122,7 +141,7 @@ def models(scope: Scope, *columns: str) -> tuple[Step, ...]:
 def edges(scope: Scope) -> tuple[Step, ...]:
     """The steps up to `e`: id, author, base, relation, position, declared_at; the children are the population."""
     choices = scope.choices
-    conditions = [here(scope), "source = 'declared'", *_of_accounts(scope)]
+    conditions = [here(scope), "source = 'declared'", *of_accounts(scope)]
     if choices.relation:
         conditions.append(f"relation in ({listed(choices.relation)})")
     if choices.since:
@@ -160,15 +179,22 @@ def weights(scope: Scope) -> str:
 def told(scope: Scope, name: str, expression: str, ids: str) -> Step:
     """A step (id, `name`): what `model` says of each id of a relation, first in the population, then in the snapshots
     that may tell facts, in their order."""
-    places = " ".join(f"when {quoted(one.id)} then {place}" for place, one in enumerate(_telling(scope)))
-    if not places:
+    telling = _telling(scope)
+    if not telling:
         return Step(f"known_{name}", f"select null::varchar as id, null::{_TOLD[name]} as {name} where false")
+    first = f"snapshot = {quoted(telling[0].id)} and ({expression}) is not null"
+    own = f"select id, {expression} as {name} from model where {first}"
+    wanted = f"select id from ({ids}) wanted"
+    if len(telling) == 1:
+        return Step(f"known_{name}", f"{own} and id in ({wanted})")
+    # Most are told by the first, whose ids are its models': only what is left must be put in order.
+    places = " ".join(f"when {quoted(one.id)} then {place}" for place, one in enumerate(telling[1:]))
     said = (
-        f"select id, {expression} as {name}, case snapshot {places} end as place from model "
-        f"where {_fact_condition(scope)} and id in (select id from ({ids}) wanted)"
+        f"select id, {expression} as {name}, case snapshot {places} end as place from model where snapshot in "
+        f"({listed(one.id for one in telling[1:])}) and id in ({wanted}) and id not in (select id from ({own}) own)"
     )
-    first = f"select id, arg_min({name}, place) as {name} from ({said}) said where {name} is not null group by id"
-    return Step(f"known_{name}", first)
+    rest = f"select id, arg_min({name}, place) as {name} from ({said}) said where {name} is not null group by id"
+    return Step(f"known_{name}", f"{own} and id in ({wanted}) union all {rest}")
 
 
 def roots(scope: Scope) -> tuple[Step, ...]:
@@ -201,27 +227,37 @@ def _source(scope: Scope, columns: set[str]) -> str:
     table = kind(scope)
     flat = _listing(scope, plain) if table == "model" else _drawn(scope, table, plain)
     shown = [f"{_expression(scope, column)} as {column}" for column in sorted(columns)]
-    join = f" left join ({_in_window(scope)}) windowed using (id)" if "d" in columns and _windowed(scope) else ""
+    join = ""
+    if "d" in columns and _windowed(scope):
+        join = f" left join ({_in_window(scope)}) windowed using ({'key' if _by_key(scope) else 'id'})"
     return f"select {', '.join(('id', 'author', *shown))} from ({flat}) flat{join}"
 
 
 def _behind(scope: Scope, column: str) -> tuple[str, ...]:
     """The columns of MODEL that a column of the step `m` is made of."""
+    if column == "d" and _windowed(scope):
+        by_key = ("key",) if _by_key(scope) else ()
+        return () if scope.has("event_day") else ("created_at", *by_key)
     if column == "d":
-        return () if _windowed(scope) else (_weight_column(scope),)
+        return (_weight_column(scope),)
     return {"young": ("created_at",), "licence": ("license", "license_name")}.get(column, (column,))
 
 
 def _expression(scope: Scope, column: str) -> str:
+    if column == "d" and _windowed(scope):
+        return "windowed.downloads" if scope.has("event_day") else _difference(scope)
     if column == "d":
-        return "windowed.downloads" if _windowed(scope) else _weight_column(scope)
+        return _weight_column(scope)
     if column == "young":
         return f"created_at > {moment_sql(scope.as_of - timedelta(days=scope.choices.young_days))}"
     return "coalesce(license, license_name)" if column == "licence" else column
 
 
 def _listing(scope: Scope, plain: set[str]) -> str:
-    return f"select {', '.join(('id', 'author', *sorted(plain - {'id', 'author'})))} from model where {here(scope)}"
+    where, day = here(scope), scope.choices.day
+    if day and (one := listed_on(scope, day)) is not None:
+        where = f"snapshot = {quoted(one.id)} and {moment_sql(one.at)} < {day_sql(day + timedelta(days=1))}"
+    return f"select {', '.join(('id', 'author', *sorted(plain - {'id', 'author'})))} from model where {where}"
 
 
 def _drawn(scope: Scope, table: str, plain: set[str]) -> str:
@@ -239,7 +275,7 @@ def _drawn(scope: Scope, table: str, plain: set[str]) -> str:
         facts = ", ".join(f"arg_max({one}, dated) as {one}" for one in sorted(told))
         join = (
             f" left join (select model.id, {facts} from model join snapshots on snapshots.id = model.snapshot "
-            f"where {_fact_condition(scope)} and model.id in (select id from {table} where {here(scope)}) "
+            f"where {_fact_condition(scope)} and model.id in (select id from ({ids}) wanted) "
             "group by model.id) fact using (id)"
         )
     author = f"{owner('id')} as author"
@@ -248,22 +284,24 @@ def _drawn(scope: Scope, table: str, plain: set[str]) -> str:
 
 def _drawn_ids(scope: Scope, table: str, columns: Sequence[str]) -> str:
     """The members of a list on a day, the last counts up to a day, or what had events until then; one row per id."""
-    conditions = [here(scope)]
+    conditions = []
+    source = ranks(scope) if table == "rank" else counts(scope) if table == "count" else ""
+    rows = f"({source or f'select * from {table} where {here(scope)}'}) rows"
     stop = day_sql((scope.choices.day or scope.snapshot.at.date()) + timedelta(days=1))
     if table == "rank":
         if scope.choices.part:
             conditions.append(f"list in ({listed(scope.choices.part)})")
-        chosen = day_sql(scope.choices.day) if scope.choices.day else f"(select max(day) from rank where {here(scope)})"
+        chosen = day_sql(scope.choices.day) if scope.choices.day else f"(select max(day) from {rows})"
         conditions.append(f"day = {chosen}")
         values = ", ".join(f"max({one}) as {one}" for one in columns)
     elif table == "count":
-        last = f"(select max(counted_at)::date from count where {here(scope)} and counted_at < {stop})"
+        last = f"(select max(counted_at)::date from {rows} where counted_at < {stop})"
         conditions += [f"counted_at < {stop}", f"(change_only or counted_at >= {last})"]
         values = ", ".join(f"arg_max({one}, counted_at) as {one}" for one in columns)
     else:
         conditions.append(f"day < {stop}")
         values = ""
-    return f"select id{', ' + values if values else ''} from {table} where {' and '.join(conditions)} group by id"
+    return f"select id{', ' + values if values else ''} from {rows} where {' and '.join(conditions)} group by id"
 
 
 def _fact_condition(scope: Scope) -> str:
@@ -272,7 +310,8 @@ def _fact_condition(scope: Scope) -> str:
 
 def _telling(scope: Scope) -> tuple[Snapshot, ...]:
     own = (scope.snapshot,) if scope.has("model") else ()
-    return (*own, *(one for one in scope.known if one.id != scope.snapshot.id))
+    older = [one for one in reversed(scope.past) if has(one, "model")]
+    return (*own, *older, *(one for one in scope.known if one not in (scope.snapshot, *older)))
 
 
 def _windowed(scope: Scope) -> bool:
@@ -286,7 +325,7 @@ def _weight_column(scope: Scope) -> str:
 
 def _weight_known(scope: Scope) -> bool:
     if scope.choices.window_days:
-        return scope.has("event_day") or scope.has("count.downloads_all")
+        return scope.has("event_day") or (scope.has("count.downloads_all") and spanning(scope))
     table = kind(scope)
     return table == "event_day" or scope.has(f"{table}.{_weight_column(scope)}")
 
@@ -309,11 +348,31 @@ def _in_window(scope: Scope) -> str:
         )
     assert scope.choices.window_days is not None
     start, stop = scope.choices.window_days
-    before = f"filter (counted_at < {day_sql(start)})"
+    by_key = _by_key(scope)
+    rows = " union all ".join(listed_counts(scope, "key")) if by_key else counts(scope)
+    # A count of a day is that of its end. Of a listing nobody says at what time of its day it was taken: it stands for
+    # the beginning, so that the listings of two days are the window between them.
+    until = "counted_at::date <= {0}" if only_listed(scope) else "counted_at < {0}"
+    name = "key" if by_key else "id"
+    early = until.format(day_sql(start))
     return (
-        f"select id, arg_max(downloads_all, counted_at) - arg_max(downloads_all, counted_at) {before} as downloads "
-        f"from count where {here(scope)} and counted_at < {day_sql(stop)} group by id"
+        f"select {name}, arg_max(downloads_all, counted_at) as last, arg_min(downloads_all, counted_at) filter (not "
+        f"{early}) as first, arg_max(downloads_all, counted_at) filter ({early}) as before from ({rows}) told "
+        f"where {until.format(day_sql(stop))} group by {name}"
     )
+
+
+def _by_key(scope: Scope) -> bool:
+    return windowed_by_key(scope) and kind(scope) == "model"
+
+
+def _difference(scope: Scope) -> str:
+    """Downloads in the window. Of what was not counted before it: from 0 if it was made within it, else from its first
+    count; what it had before that is not of the window."""
+    assert scope.choices.window_days is not None
+    born = f"flat.created_at >= {day_sql(scope.choices.window_days[0])}"
+    before = f"coalesce(windowed.before, case when {born} then 0 else windowed.first end)"
+    return f"greatest(windowed.last - {before}, 0)"
 
 
 def _filtering(scope: Scope) -> set[str]:
@@ -328,6 +387,8 @@ def _filtering(scope: Scope) -> set[str]:
         used.add("pipeline_tag")
     if choices.licence:
         used.add("licence")
+    if choices.parameters_b_min or choices.parameters_b_max:
+        used.add("parameters")
     for name, column in (("removed", "removed"), ("private", "private"), ("restricted", "gated")):
         if name in choices.exclude:
             used.add(column)
@@ -336,7 +397,7 @@ def _filtering(scope: Scope) -> set[str]:
 
 def _conditions(scope: Scope) -> list[str]:
     choices = scope.choices
-    found = _of_accounts(scope)
+    found = of_accounts(scope)
     if choices.age_days_max:
         found.append(f"created_at > {moment_sql(scope.as_of - timedelta(days=choices.age_days_max))}")
     if choices.since:
@@ -349,9 +410,7 @@ def _conditions(scope: Scope) -> list[str]:
         found.append(f"coalesce(family_of(id), 'other') in ({listed(choices.family)})")
     if choices.licence:
         found.append(f"licence in ({listed(choices.licence)})")
-    if choices.downloads_min is not None or choices.likes_min is not None:
-        bounds = (("d", choices.downloads_min), ("likes", choices.likes_min))
-        found.append("(" + " or ".join(f"{name} >= {int(low)}" for name, low in bounds if low is not None) + ")")
+    found += _bounds(scope)
     if "removed" in choices.exclude:
         found.append("removed is not true")
     if "private" in choices.exclude:
@@ -361,7 +420,21 @@ def _conditions(scope: Scope) -> list[str]:
     return found
 
 
-def _of_accounts(scope: Scope) -> list[str]:
+def _bounds(scope: Scope) -> list[str]:
+    """Conditions on numbers of models."""
+    choices = scope.choices
+    found = []
+    if choices.parameters_b_min:
+        found.append(f"parameters >= {choices.parameters_b_min * 1e9:.0f}")
+    if choices.parameters_b_max:
+        found.append(f"parameters < {choices.parameters_b_max * 1e9:.0f}")
+    if choices.downloads_min is not None or choices.likes_min is not None:
+        bounds = (("d", choices.downloads_min), ("likes", choices.likes_min))
+        found.append("(" + " or ".join(f"{name} >= {int(low)}" for name, low in bounds if low is not None) + ")")
+    return found
+
+
+def of_accounts(scope: Scope) -> list[str]:
     """Conditions on the columns id and author, which edges and models share."""
     choices = scope.choices
     found = []

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from headwater.ground.errors import Invalid
 from headwater.observatory.families import Families, quoted
+from headwater.observatory.questions.over_time import listings
 from headwater.observatory.questions.periods import period
 from headwater.observatory.questions.plan import Plan, Question, Scope
-from headwater.observatory.questions.population import day_sql, here, listed
+from headwater.observatory.questions.population import day_sql, listed
 from headwater.observatory.steps import Step
 
 LAG = (
-    "Listed by, never available from: first seen is the day on which a catalogue learnt of it, days to a year after "
-    "the provider began (litellm's list: 5 days for Azure's R1, up to a year for others)."
+    "Listed by, never available from: first seen is the day on which a catalogue learnt of it, which may be days to a "
+    "year after the provider began."
 )
-GAPS = "litellm's history has nothing between 2026-08-01 and 2026-11-21; models.dev begins in June 2025."
 VARIANTS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "DeepSeek": (("R1-Distill", ("distill",)), ("R1", ("r1", "reasoner")), ("V4", ("v4",)), ("V3", ("v3", "chat"))),
 }
@@ -23,13 +23,15 @@ service whose model changed: V3 since 2024-12, R1 since 2025-01."""
 NUMBERED = "[-_ .]?v?([a-z]?[0-9]+([.p][0-9]+)?b?)"
 """Versions of every other family: the number after its name."""
 COLUMNS_MAX = 12  # versions shown beside each other
+CATALOGUES = ("providers",)  # go before a hub's own list, which names those that serve its models that day
 _HONOURS = ("population", "part", "family", "variant", "account", "since", "until")
 
 
-def _listings(scope: Scope) -> Step:
-    """`listed`: (catalogue, provider, key, family, variant, first_seen, last_seen, at_end), one row per family."""
+def _listings(scope: Scope) -> tuple[Step, Step]:
+    """`catalogued`: LISTING over all snapshots of the source. `listed`: (catalogue, provider, key, family, variant,
+    first_seen, last_seen, at_end), one row per family."""
     choices = scope.choices
-    conditions = [here(scope)]
+    conditions = ["key is not null"]
     if choices.part:
         conditions.append(f"catalogue in ({listed(choices.part)})")
     if choices.account:
@@ -44,10 +46,11 @@ def _listings(scope: Scope) -> Step:
     named = f" and p.family in ({listed(choices.family)})" if choices.family else ""
     seen = (
         "select l.catalogue, l.provider, l.key, p.family, min(p.pattern) as pattern, l.first_seen, l.last_seen, "
-        f"l.listed_at_end from listing l join family_pattern p on contains(lower(l.key), p.pattern){named} "
+        f"l.listed_at_end from catalogued l join family_pattern p on contains(lower(l.key), p.pattern){named} "
         f"where {' and '.join(f'l.{one}' for one in conditions)} group by all"
     )
-    return Step("listed", f"select *, {_variant()} as variant from ({seen}) seen")
+    listed_keys = Step("listed", f"select *, {_variant()} as variant from ({seen}) seen")
+    return Step("catalogued", listings(scope)), listed_keys
 
 
 def _variant() -> str:
@@ -69,11 +72,11 @@ def _chosen(scope: Scope) -> str:
 
 def _first_seen(scope: Scope) -> Plan:
     """A row per provider, a column per version."""
-    steps = (_listings(scope),)
+    steps = _listings(scope)
     found = scope.look(
-        f"with listed as ({steps[0].sql}) select variant, count(distinct provider) as n, "
-        "bool_or(family in ('" + "', '".join(VARIANTS) + "')) as ruled from listed where variant <> 'other' "
-        "group by variant order by n desc, variant limit 200"
+        f"with catalogued as ({steps[0].sql}), listed as ({steps[1].sql}) select variant, "
+        f"count(distinct provider) as n, bool_or(family in ({listed(VARIANTS)})) as ruled from listed "
+        "where variant <> 'other' group by variant order by n desc, variant limit 200"
     ).to_pylist()
     ruled = [row["variant"] for row in found if row["ruled"]]
     rest = [row["variant"] for row in found if not row["ruled"]]
@@ -87,7 +90,7 @@ def _first_seen(scope: Scope) -> Plan:
         f"count(distinct key) filter ({wanted}) as keys from listed group by catalogue, provider "
         f"having count(*) filter ({wanted}) > 0"
     )
-    return Plan(steps, select, "first_seen, provider, catalogue", None, (), (LAG, GAPS))
+    return Plan(steps, select, "first_seen, provider, catalogue", None, (), (LAG,))
 
 
 def _column(variant: str) -> str:
@@ -106,21 +109,21 @@ def _diffusion(scope: Scope) -> Plan:
         "string_agg(provider, ', ' order by first_seen, provider) as providers from begun group by catalogue, "
         "family, month"
     )
-    return Plan((_listings(scope), Step("begun", begun)), select, "catalogue, family, month", None, (), (LAG, GAPS))
+    return Plan((*_listings(scope), Step("begun", begun)), select, "catalogue, family, month", None, (), (LAG,))
 
 
 def _reach(scope: Scope) -> Plan:
     """How many providers of a catalogue list a family on a day."""
     by = scope.by(("family", "variant"))
-    ends = f"select catalogue, max(last_seen) as ended from listing where {here(scope)} group by catalogue"
+    ends = "select catalogue, max(last_seen) as ended from catalogued group by catalogue"
     at = day_sql(scope.choices.day) if scope.choices.day else "ended"
     # On its last day a catalogue says itself what it lists; before, a key counts from its first to its last sighting.
     held = f"(first_seen <= {at} and last_seen >= {at} and ({at} < ended or listed_at_end))"
     keys = "family" if by == "family" else "family, variant"
     every = Step(
         "total",
-        f"select catalogue, ended, count(distinct provider) as providers_all from listing join ({ends}) e using "
-        f"(catalogue) where {here(scope)} and {held} group by all",
+        f"select catalogue, ended, count(distinct provider) as providers_all from catalogued join ({ends}) e using "
+        f"(catalogue) where {held} group by all",
     )
     select = (
         f"select catalogue, {at} as day, {keys}, count(distinct provider) as providers, any_value(providers_all) as "
@@ -128,15 +131,15 @@ def _reach(scope: Scope) -> Plan:
         f"count(distinct key) as keys from listed join total using (catalogue) where {held} and {_chosen(scope)} "
         f"group by all"
     )
-    return Plan((_listings(scope), every), select, f"catalogue, providers desc, {keys}", None, (), (LAG, GAPS))
+    return Plan((*_listings(scope), every), select, f"catalogue, providers desc, {keys}", None, (), (LAG,))
 
 
 def _prices(scope: Scope) -> Plan:
     priced = (
         "select l.catalogue, p.family, l.provider, l.key, l.usd_per_mtok_in_first as in_first, "
         "l.usd_per_mtok_out_first as out_first, l.usd_per_mtok_in_last as in_last, l.usd_per_mtok_out_last as out_last "
-        "from listing l join listed p using (catalogue, provider, key) "
-        f"where l.{here(scope)} and l.usd_per_mtok_out_last > 0 and {_chosen(scope)}"
+        "from catalogued l join listed p using (catalogue, provider, key) "
+        f"where l.usd_per_mtok_out_last > 0 and {_chosen(scope)}"
     )
     cells = ", ".join(f"round(median({one}), 4) as usd_per_mtok_{one}" for one in ("in_first", "out_first", "in_last",
                                                                                     "out_last"))  # fmt: skip
@@ -145,7 +148,7 @@ def _prices(scope: Scope) -> Plan:
         "round(min(out_last), 4) as usd_per_mtok_out_lowest from priced group by all"
     )
     return Plan(
-        (_listings(scope), Step("priced", priced)), select, "catalogue, providers desc, family", None, (), (LAG,)
+        (*_listings(scope), Step("priced", priced)), select, "catalogue, providers desc, family", None, (), (LAG,)
     )
 
 
@@ -163,7 +166,7 @@ QUESTIONS = (
          ("first_seen", "of the versions chosen"), ("r1, v3, ...", "of each version"), ("last_seen",
                                                                                         "of those versions"),
          ("listed_at_end", "still listed when the catalogue was last read"), ("keys", "of the versions chosen")),
-        _first_seen, chart="gantt", paged=True,
+        _first_seen, suits=CATALOGUES, chart="gantt", paged=True,
     ),
     Question(
         "provider-diffusion", "providers", "Diffusion of a family over providers",
@@ -172,7 +175,7 @@ QUESTIONS = (
         _SOURCE, ("listing",), (*_HONOURS, "grain"),
         (("catalogue", "litellm or models.dev"), ("family", "of families.toml"), ("month", "or another grain"),
          ("new_providers", "first sighting in the month"), ("cumulative", "so far"), ("providers", "the new ones")),
-        _diffusion, chart="steps", paged=True,
+        _diffusion, suits=CATALOGUES, chart="steps", paged=True,
     ),
     Question(
         "provider-reach", "providers", "Providers that list a family on a day",
@@ -182,7 +185,7 @@ QUESTIONS = (
         (("catalogue", "litellm or models.dev"), ("day", "looked at"), ("family", "of families.toml"),
          ("variant", "with by=variant"), ("providers", "that list it"), ("providers_all", "of the catalogue"),
          ("pct", "of all"), ("keys", "listed")),
-        _reach, by=("family", "variant"),
+        _reach, suits=CATALOGUES, by=("family", "variant"),
     ),
     Question(
         "provider-prices", "providers", "Prices of a family over providers",
@@ -193,6 +196,6 @@ QUESTIONS = (
          ("providers", "distinct"), ("usd_per_mtok_in_first", "median"), ("usd_per_mtok_out_first", "median"),
          ("usd_per_mtok_in_last", "median"), ("usd_per_mtok_out_last", "median"),
          ("usd_per_mtok_out_lowest", "lowest of the last prices")),
-        _prices, chart="table",
+        _prices, suits=CATALOGUES, chart="table",
     ),
 )  # fmt: skip

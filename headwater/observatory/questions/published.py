@@ -6,7 +6,7 @@ from __future__ import annotations
 from headwater.observatory.families import quoted
 from headwater.observatory.questions.periods import period
 from headwater.observatory.questions.plan import UNMAPPED, Plan, Question, Scope, Share
-from headwater.observatory.questions.population import day_sql, here, listed
+from headwater.observatory.questions.population import day_sql, here, listed, of_accounts, owner
 from headwater.observatory.steps import Step
 
 KEPT = "Kept as published, errors included: countries are the publisher's, not the registry's."
@@ -17,17 +17,21 @@ TOKEN_ACCOUNTS = {
     "tencent": "tencent", "stepfun": "stepfun-ai", "xiaomi": "XiaomiMiMo", "bytedance": "ByteDance", "baidu": "baidu",
 }  # fmt: skip
 """OpenRouter's names of authors -> accounts of the registry."""
-TOKENS = "OpenRouter alone: a small part of all inference, heavy on cheap and reasoning models; the first nine authors."
+TOKENS = "Tokens of one service: a small part of all inference, and only of the authors that its list names."
+OPENROUTER = "OpenRouter is heavy on cheap and reasoning models; its list has the first nine authors."
 
 
 def _country(scope: Scope) -> Plan:
     by = scope.by(("country", "org", "modality", "registry"))
     conditions = [here(scope)] + ([f"list in ({listed(scope.choices.part)})"] if scope.choices.part else [])
+    chosen = of_accounts(scope)
+    where = f" where {' and '.join(chosen)}" if chosen else ""
     key = f"coalesce(a.country, '{UNMAPPED}')" if by == "registry" else f"coalesce(p.{by}, 'unknown')"
-    rows = Step("rows", f"select id, coalesce(p.author, split_part(id, '/', 1)) as author, {key} as k, pct_of_total, "
-                "coalesce(p.downloads, p.downloads_all, p.downloads_30d) as d, p.likes from (select * from published "
-                f"where {' and '.join(conditions)}) p left join accounts a "
-                "on a.account = coalesce(p.author, split_part(p.id, '/', 1))")  # fmt: skip
+    listing = Step("published_rows", f"select * replace (coalesce(author, {owner('id')}) as author) from published "
+                   f"where {' and '.join(conditions)}")  # fmt: skip
+    rows = Step("rows", f"select id, author, {key} as k, pct_of_total, "
+                "coalesce(p.downloads, p.downloads_all, p.downloads_30d) as d, p.likes from (select * from "
+                f"published_rows{where}) p left join accounts a on a.account = p.author")  # fmt: skip
     unit = Step("unit",
                 "select k, author, count(*) as n, sum(d)::bigint as d, max(d) as most, arg_max(id, d) as most_id "
                 "from rows group by all")  # fmt: skip
@@ -38,9 +42,10 @@ def _country(scope: Scope) -> Plan:
         "from rows group by k"
     )
     share = Share(f"published, by {by}", "unit", "k", "d", "most", "most_id", "n",
-                  (UNMAPPED, "USER", "INT", "user", "International/Online", "unknown"))  # fmt: skip
-    return Plan((rows, unit), select, "pct_of_total desc nulls last, downloads desc, models desc, 1", None, (share,),
-                (KEPT,))  # fmt: skip
+                  (UNMAPPED, "USER", "INT", "user", "International/Online", "unknown"),
+                  UNMAPPED if by == "registry" else "unknown")  # fmt: skip
+    order = "pct_of_total desc nulls last, downloads desc, models desc, 1"
+    return Plan((listing, rows, unit), select, order, None, (share,), (KEPT,))
 
 
 def _token_rows(scope: Scope) -> Step:
@@ -59,6 +64,10 @@ def _token_rows(scope: Scope) -> Step:
     )
 
 
+def _tokens_said(scope: Scope) -> tuple[str, ...]:
+    return (TOKENS, OPENROUTER) if "openrouter" in scope.snapshot.name else (TOKENS,)
+
+
 def _tokens(scope: Scope) -> Plan:
     select = (
         "select day, rank, author, tokens_week, share_pct, string_agg(author || ' ' || cast(share_pct as varchar), "
@@ -66,7 +75,7 @@ def _tokens(scope: Scope) -> Plan:
         "order by rank) over (partition by day rows between unbounded preceding and unbounded following) as shares "
         "from served"
     )
-    return Plan((_token_rows(scope),), select, "day, rank, author", None, (), (TOKENS,))
+    return Plan((_token_rows(scope),), select, "day, rank, author", None, (), _tokens_said(scope))
 
 
 def _token_countries(scope: Scope) -> Plan:
@@ -78,7 +87,15 @@ def _token_countries(scope: Scope) -> Plan:
         f"from served s left join (values {slugs}) slug(author, account) on slug.author = s.author "
         "left join accounts a on a.account = coalesce(slug.account, s.author) group by day, country"
     )
-    return Plan((_token_rows(scope),), select, "day, share_pct desc, country", None, (), (TOKENS,))
+    unit = (
+        f"select coalesce(a.country, '{UNMAPPED}') as k, s.author, sum(tokens_week)::bigint as d, count(*) as n, "
+        "max(tokens_week) as most, s.author as most_id from served s left join "
+        f"(values {slugs}) slug(author, account) on slug.author = s.author left join accounts a on "
+        "a.account = coalesce(slug.account, s.author) where day = (select max(day) from served) group by all"
+    )
+    share = Share("tokens of the last day's authors", "unit", "k", "d", "most", "most_id", "n")
+    steps = (_token_rows(scope), Step("unit", unit))
+    return Plan(steps, select, "day, share_pct desc, country", None, (share,), _tokens_said(scope))
 
 
 def _notable(scope: Scope) -> Plan:
@@ -114,7 +131,8 @@ QUESTIONS = (
         "A published list of models, added up by the publisher's country, organisation or modality, or by the "
         "registry's country of the account (by=registry). `pct_of_total` adds the publisher's own percentages.",
         "aiWorld / HF Open Model leaderboard 2025-12, from Longpre et al. (arXiv 2512.03073)",
-        ("published.pct_of_total|published.downloads|published.downloads_30d",), ("population", "part", "by"),
+        ("published.pct_of_total|published.downloads|published.downloads_30d",), ("population", "part", "account",
+                                                                                   "country", "id", "exclude", "by"),
         (("country", "or what `by` says"), ("models", "on the list"), ("pct_of_total",
                                                                        "sum of the publisher's percentages"),
          ("downloads", "of these models"), ("pct_of_list", "of the list's downloads"), ("likes", "of these models")),

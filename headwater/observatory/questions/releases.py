@@ -13,9 +13,14 @@ MEASURES = ("repos", "models", "datasets", "spaces", "likes", "downloads")
 YEARS_MAX = 30  # columns of the table by year
 ORGS_MAX = 40  # of a calendar, unless accounts are named: what a page can show
 SURVIVORS = "Counted by the date of creation of repos that still existed when the source was read."
-MERGED = "The source merges several accounts under one name of an organisation and does not publish which."
 _NEED = "release|models.created_at"
-_HONOURS = (*POPULATION, "since", "until", "by")
+_HONOURS = (*POPULATION, "by")
+ORGANISATIONS = {
+    "Alibaba Cloud": "Qwen", "Cohere Labs": "CohereLabs", "Inclusion AI": "inclusionAI", "Meta Llama": "meta-llama",
+    "Mistral AI_": "mistralai", "OpenGVLab": "OpenGVLab", "Shanghai AI Lab": "internlm", "Z.ai": "zai-org",
+}  # fmt: skip
+"""Names of organisations in a table of releases that the registry has otherwise -> accounts of the registry."""
+UNNAMED = "By country: of the source's organisations those whose name, or account, the registry knows."
 
 
 def _rows(scope: Scope) -> tuple[Step, ...]:
@@ -36,6 +41,10 @@ def _rows(scope: Scope) -> tuple[Step, ...]:
         conditions.append(f"variant = ({latest})")
     if choices.account:
         conditions.append(f"org in ({listed(choices.account)})")
+    if choices.excluded_accounts:
+        conditions.append(f"org not in ({listed(choices.excluded_accounts)})")
+    if choices.country:
+        conditions.append(_of_countries(choices.country))
     if choices.since:
         conditions.append(f"day >= {day_sql(choices.since)}")
     if choices.until:
@@ -44,17 +53,28 @@ def _rows(scope: Scope) -> tuple[Step, ...]:
     return (Step("made", f"select {columns} from release where {' and '.join(conditions)}"),)
 
 
+def _of_countries(countries: tuple[str, ...]) -> str:
+    of = f"from accounts where country in ({listed(countries)})"
+    pairs = ", ".join(f"({quoted(org)}, {quoted(account)})" for org, account in ORGANISATIONS.items())
+    return (
+        f"(lower(org) in (select lower(organisation) {of} and organisation is not null union all select lower(account) "
+        f"{of}) or org in (select named from (values {pairs}) n(named, account) where account in "
+        f"(select account {of})))"
+    )
+
+
 def _said(scope: Scope) -> tuple[str, ...]:
-    return (SURVIVORS, MERGED) if scope.has("release") else (
-        SURVIVORS, "Models only: the snapshot lists no datasets and no spaces.")  # fmt: skip
+    if not scope.has("release"):
+        return SURVIVORS, "Models only: the snapshot lists no datasets and no spaces."
+    return (SURVIVORS, UNNAMED) if scope.choices.country else (SURVIVORS,)
 
 
 def _by_year(scope: Scope) -> Plan:
     steps = _rows(scope)
     by = scope.by(MEASURES)
     written = ", ".join(f"{step.name} as ({step.sql})" for step in steps)
-    found = scope.look(f"with {written} select min(year(day)) as low, max(year(day)) as high from made").to_pylist()[0]
-    low, high = found["low"] or scope.snapshot.at.year, found["high"] or scope.snapshot.at.year
+    rows = scope.look(f"with {written} select min(year(day)) as low, max(year(day)) as high from made").to_pylist()
+    low, high = (rows[0]["low"], rows[0]["high"]) if rows and rows[0]["low"] else (scope.snapshot.at.year,) * 2
     years = range(max(low, high - YEARS_MAX + 1), high + 1)
     cells = ", ".join(f"sum({by}) filter (year(day) = {year})::bigint as y{year}" for year in years)
     select = (
@@ -101,7 +121,8 @@ QUESTIONS = (
         "What `by` counts (repos, that is models, datasets and spaces; or one of them, or their likes or downloads), "
         "added up per organisation and year of creation: from a source's own table of releases (`part` names its "
         "variant, by default the one that reaches furthest), else from the dates of creation of the population's "
-        "models, per organisation of the registry. An empty cell: none.",
+        "models, per organisation of the registry. A table of releases honours account, country, exclude=account:NAME, "
+        "part, since and until; with any other choice the population is one that lists models. An empty cell: none.",
         "aiWorld/CEPS open-source timeline; design/observatory.md, section 3", (_NEED,), _HONOURS,
         (("org", "organisation, or account"), ("y2025", "one column per year"), ("total", "of all years shown"),
          ("accounts", "distinct accounts, where known")),

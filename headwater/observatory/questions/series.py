@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from headwater.observatory import series
 from headwater.observatory.families import quoted
-from headwater.observatory.questions.plan import POPULATION, UNMAPPED, Plan, Question, Scope
+from headwater.observatory.questions.plan import OF_LISTINGS, UNMAPPED, UNWEIGHED, Plan, Question, Scope
 from headwater.observatory.questions.population import bases, models
 from headwater.observatory.steps import Step
 
@@ -71,7 +71,7 @@ def _accounts(scope: Scope) -> Plan:
     return Plan(_steps(scope), select, "members desc, author", 100, (), (METHOD,))
 
 
-_HONOURS = tuple(name for name in POPULATION if name != "exclude")
+_HONOURS = tuple(name for name in UNWEIGHED if name not in ("exclude", *OF_LISTINGS))
 _DEFINITION = (
     f"A series: at least {series.MEMBERS_MIN} models of one account with the same first declared base (or none) and "
     "ids "
@@ -99,7 +99,8 @@ QUESTIONS = (
         "series-effect", "series", "Counts with and without automated series",
         f"Models, derivatives, accounts and downloads: of all, and with every series counted as its first member. "
         f"{_DEFINITION}",
-        "issue 4, point 5; design/observatory.md, section 5.5", ("model.created_at",), _HONOURS,
+        "issue 4, point 5; design/observatory.md, section 5.5", ("model.created_at",),
+        (*_HONOURS, "window"),
         (("measure", "what is counted"), ("every", "all models"), ("series_as_one", "each series once"),
          ("in_series", "models in series"), ("pct_machine", "what the count loses")),
         _effect, wants=("edge", "model.downloads_30d"), suits=("radar",), chart="table",

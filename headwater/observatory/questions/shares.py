@@ -3,20 +3,26 @@
 # ruff: noqa: S608 - the SQL put together here is this package's own; what a user chose was quoted in population.py
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headwater.ground.errors import Invalid
-from headwater.observatory.choices import MODALITIES
+from headwater.observatory import series
+from headwater.observatory.choices import MODALITIES, UNTAGGED
+from headwater.observatory.questions.over_time import counts, only_listed, ranks
 from headwater.observatory.questions.plan import CLASSES, POPULATION, UNMAPPED, Plan, Question, Scope, Share
 from headwater.observatory.questions.population import (
+    bases,
     day_sql,
     family_countries,
     here,
     knows,
     listed,
     models,
+    of_accounts,
     owner,
     roots,
+    told,
 )
 from headwater.observatory.steps import Step
 
@@ -24,6 +30,7 @@ CAVEATS = (
     "Downloads are requests for a model's files as the Hub counts them: no users, no transfers, no deployments.",
     "A country is that of the organisation behind an account; who downloads is not known to anybody.",
 )
+FAMILIES_GUESSED = "A family is read from a name: a guess that anybody can check."
 _ROOTED = "Origin: the root of the declared chain of bases; a model that declares none is its own origin."
 _NAMED = ("Origin: this snapshot knows no bases, so the family that the name names stands for them, with its owner's "
           "country; a model that names none counts for its uploader.")  # fmt: skip
@@ -35,17 +42,31 @@ _SOURCE_FLIP = (
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """What a model is counted for: by its account, by its family's name."""
+    """What a model is counted for: by its account {a}, its owner {o} or its id {i}; by its family's name."""
 
     name: str
-    of_account: str
+    of_model: str
     of_name: str
     unknown: str
     classes: tuple[str, ...]
+    named: Step | None = None
+    """What `of_name` reads, by the family that a name names."""
 
 
-COUNTRY = Grouping("country", "{a}.country", "family_country.country", UNMAPPED, CLASSES)
-ORGANISATION = Grouping("organisation", "coalesce({a}.organisation, {o})", "null", "", ())
+def _family_organisations() -> Step:
+    """`family_organisation`: the organisation of a family whose owners all are of one."""
+    return Step(
+        "family_organisation",
+        "select f.family, min(coalesce(a.organisation, f.account)) as organisation from family_owner f left join "
+        "accounts a on a.account = f.account group by f.family having "
+        "count(distinct coalesce(a.organisation, f.account)) = 1",
+    )
+
+
+COUNTRY = Grouping("country", "{a}.country", "family_country.country", UNMAPPED, CLASSES, family_countries())
+ORGANISATION = Grouping("organisation", "coalesce({a}.organisation, {o})", "family_organisation.organisation", "", (),
+                        _family_organisations())  # fmt: skip
+FAMILY = Grouping("family", "family_of({i})", "family_of(m.id)", "other", ("other",))
 
 
 def origin_kind(scope: Scope) -> str:
@@ -61,12 +82,57 @@ def origin_kind(scope: Scope) -> str:
 
 
 def _refuse_undiscovered(scope: Scope) -> None:
-    found = scope.look(f"select count(*) as n from edge where {here(scope)} and source = 'discovered'")
-    if not found["n"][0].as_py():
+    found = scope.look(f"select count(*) as n from edge where {here(scope)} and source = 'discovered'").to_pylist()
+    if found and not found[0]["n"]:
         raise Invalid(
             f"attribution: snapshot {scope.snapshot.id} has no discovered edges: they come from comparing weights, "
             "which a listing does not have; choose uploader or root"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What a model of the relation `m` is counted for, as expressions over `m` with the joins; the steps they read."""
+
+    steps: tuple[Step, ...]
+    join: str
+    uploader: str
+    origin: str
+
+
+def sides_of(scope: Scope, grouping: Grouping) -> Sides:
+    """Both sides of a grouping; where only the uploader was chosen, both are the uploader."""
+    kind = origin_kind(scope) if scope.choices.attribution != "uploader" else "uploader"
+    up = grouping.of_model.format(a="a", o="m.author", i="m.id")
+    uploader = f"coalesce({up}, '{grouping.unknown}')"
+    join = " left join accounts a on a.account = m.author" if "a." in up else ""
+    if kind in ("root", "discovered"):
+        join += " left join rooted on rooted.id = m.id"
+        origin = f"coalesce(rooted.of_root, {up}, '{grouping.unknown}')"
+        return Sides((*roots(scope), _rooted(grouping)), join, uploader, origin)
+    if kind == "named" and grouping.named:
+        table = grouping.named.name
+        join += f" left join {table} on {table}.family = family_of(m.id)"
+        return Sides((grouping.named,), join, uploader, f"coalesce({grouping.of_name}, {up}, '{grouping.unknown}')")
+    return Sides((), join, uploader, uploader)
+
+
+def _rooted(grouping: Grouping) -> Step:
+    """`rooted`: what the root of a model counts for. Before the models are joined: only roots that count for somebody,
+    and no names of theirs."""
+    of_root = grouping.of_model.format(a="ra", o=owner("root.root"), i="root.root")
+    if "ra." in of_root:
+        return Step("rooted", f"select root.id, {of_root} as of_root from root left join accounts ra on ra.account = "
+                    f"{owner('root.root')} where {of_root} is not null")  # fmt: skip
+    # A family is looked for in each root once: there are many texts to look for.
+    roots_once = f"select root, {of_root} as of_root from (select distinct root from root) root"
+    return Step("rooted", f"select root.id, o.of_root from root join ({roots_once}) o using (root) where "
+                "o.of_root is not null")  # fmt: skip
+
+
+def shown_sides(scope: Scope) -> tuple[str, ...]:
+    """The sides that the attribution chosen shows."""
+    return {"both": ("uploader", "origin"), "uploader": ("uploader",)}.get(scope.choices.attribution, ("origin",))
 
 
 def attributed(scope: Scope, grouping: Grouping, extra: str = "") -> tuple[Step, ...]:
@@ -74,48 +140,28 @@ def attributed(scope: Scope, grouping: Grouping, extra: str = "") -> tuple[Step,
 
     `extra`: more columns of `m` to group by.
     """
-    uses_origin = scope.choices.attribution != "uploader"
-    kind = origin_kind(scope) if uses_origin else "uploader"
     columns = [name for name in ("d", "young", *extra.split()) if name]
-    steps: list[Step] = list(models(scope, *columns))
-    up = grouping.of_account.format(a="a", o="m.author")
-    join, origin = " left join accounts a on a.account = m.author", f"coalesce({up}, '{grouping.unknown}')"
-    if kind in ("root", "discovered"):
-        of_root = grouping.of_account.format(a="ra", o=owner("root.root"))
-        steps += [
-            *roots(scope),
-            # Before the models are joined: only roots that count for somebody, and no names of theirs.
-            Step("rooted", f"select root.id, {of_root} as of_root from root left join accounts ra on ra.account = "
-                 f"{owner('root.root')} where {of_root} is not null"),
-        ]  # fmt: skip
-        join += " left join rooted on rooted.id = m.id"
-        origin = f"coalesce(rooted.of_root, {up}, '{grouping.unknown}')"
-    elif kind == "named":
-        steps.append(family_countries())
-        join += " left join family_country on family_country.family = family_of(m.id)"
-        origin = f"coalesce({grouping.of_name}, {up}, '{grouping.unknown}')"
+    sides = sides_of(scope, grouping)
     more = "".join(f", m.{name}" for name in extra.split())
     unit = (
         f"select uploader, origin, author{more.replace('m.', '')}, count(*) as n, count(*) filter (young) as n_young, "
         "sum(d)::bigint as d, sum(d) filter (young)::bigint as d_young, max(d) as most, arg_max(id, d) as most_id, "
         "max(d) filter (young) as most_young, arg_max(id, d) filter (young) as most_young_id from ("
-        f"select m.id, m.author, m.d, m.young{more}, coalesce({up}, '{grouping.unknown}') as uploader, "
-        f"{origin} as origin from m{join}) attributed group by all"
+        f"select m.id, m.author, m.d, m.young{more}, {sides.uploader} as uploader, "
+        f"{sides.origin} as origin from m{sides.join}) attributed group by all"
     )
-    return (*steps, Step("unit", unit))
+    return (*models(scope, *columns), *sides.steps, Step("unit", unit))
 
 
 def shares_of(scope: Scope, grouping: Grouping) -> tuple[Share, ...]:
     """What stands behind the shares: for each attribution, all models and the young ones."""
-    chosen = scope.choices.attribution
-    sides = {"both": ("uploader", "origin"), "uploader": ("uploader",)}.get(chosen, ("origin",))
     ages = [("all ages", "d", "most", "most_id", "n")]
     if knows(scope, "young") and grouping.classes:  # of countries: a million organisations take too long
         ages.append((f"younger than {scope.choices.young_days} days", "d_young", "most_young", "most_young_id",
                      "n_young"))  # fmt: skip
     return tuple(
-        Share(f"{side}, {age}", "unit", side, weight, most, most_id, rows, grouping.classes)
-        for side in sides
+        Share(f"{side}, {age}", "unit", side, weight, most, most_id, rows, grouping.classes, grouping.unknown)
+        for side in shown_sides(scope)
         for age, weight, most, most_id, rows in ages
     )
 
@@ -135,7 +181,7 @@ def _side(side: str) -> str:
 def _shares(scope: Scope, grouping: Grouping, top: int | None = None) -> Plan:
     name = grouping.name
     steps = attributed(scope, grouping)
-    caveats = [*CAVEATS]
+    caveats = [*CAVEATS, *((FAMILIES_GUESSED,) if grouping is FAMILY else ())]
     if scope.choices.attribution != "uploader":
         caveats.append(_NAMED if origin_kind(scope) == "named" else _ROOTED)
     if not knows(scope, "young"):
@@ -167,28 +213,48 @@ def _shares(scope: Scope, grouping: Grouping, top: int | None = None) -> Plan:
     return Plan(steps, select, order, top, shares_of(scope, grouping), tuple(caveats))
 
 
+def side_by_side(shown: Sequence[str], keys: str, group: str, cells: Sequence[str], select: str) -> str:
+    """A SELECT of the first side's cells under their names, and beside them those of a second side as `*_origin`.
+
+    `select`: what gives `keys`, `k` and the cells for the side {side}.
+    """
+    first = select.format(side=shown[0])
+    if len(shown) == 1:
+        return f"select {keys}k as {group}, {', '.join(cells)} from ({first}) s"
+    more = ", ".join(f"o.{cell} as {cell}_origin" for cell in cells)
+    using = ", ".join((*(key.strip() for key in keys.split(",") if key.strip()), "k"))
+    return (
+        f"select {keys}k as {group}, {', '.join(f'u.{cell}' for cell in cells)}, {more} from ({first}) u "
+        f"full join ({select.format(side=shown[1])}) o using ({using})"
+    )
+
+
 def _windows(scope: Scope) -> Plan:
     """30-day beside all-time downloads of the same models."""
-    steps = models(scope, "downloads_30d", "downloads_all", "young")
+    sides, shown = sides_of(scope, COUNTRY), shown_sides(scope)
     unit = Step(
         "unit",
-        f"select coalesce(a.country, '{UNMAPPED}') as country, author, count(*) as n, sum(downloads_30d)::bigint as d, "
-        "sum(downloads_all)::bigint as d_all, max(downloads_30d) as most, arg_max(id, downloads_30d) as most_id, "
-        "max(downloads_all) as most_all, arg_max(id, downloads_all) as most_all_id, "
-        "sum(downloads_30d) filter (young)::bigint as d_young, count(*) filter (young) as n_young from m "
-        "left join accounts a on a.account = m.author group by all",
+        f"select {sides.uploader} as uploader, {sides.origin} as origin, m.author, count(*) as n, "
+        "sum(downloads_30d)::bigint as d, "
+        "sum(downloads_all)::bigint as d_all, max(downloads_30d) as most, arg_max(m.id, downloads_30d) as most_id, "
+        "max(downloads_all) as most_all, arg_max(m.id, downloads_all) as most_all_id, "
+        f"sum(downloads_30d) filter (young)::bigint as d_young, count(*) filter (young) as n_young from m{sides.join} "
+        "group by all",
     )
-    select = (
-        "select country, sum(n)::bigint as models, round(100.0 * sum(d) / nullif(sum(sum(d)) over (), 0), 2) as "
+    of_side = (
+        "select {side} as k, sum(n)::bigint as models, round(100.0 * sum(d) / nullif(sum(sum(d)) over (), 0), 2) as "
         "pct_30d, round(100.0 * sum(d_all) / nullif(sum(sum(d_all)) over (), 0), 2) as pct_all_time, "
         "round(100.0 * coalesce(sum(d_young), 0) / nullif(sum(sum(d_young)) over (), 0), 2) as pct_30d_young "
-        "from unit group by country"
+        "from unit group by {side}"
     )
-    shares = (
-        Share("30 days", "unit", "country", "d", "most", "most_id", "n"),
-        Share("all time", "unit", "country", "d_all", "most_all", "most_all_id", "n"),
+    select = side_by_side(shown, "", "country", ("models", "pct_30d", "pct_all_time", "pct_30d_young"), of_side)
+    shares = tuple(
+        Share(f"{side}, {of}", "unit", side, weight, most, f"{most}_id", "n")
+        for side in shown
+        for of, weight, most in (("30 days", "d", "most"), ("all time", "d_all", "most_all"))
     )
-    return Plan((*steps, unit), select, "pct_30d desc, models desc, country", None, shares, CAVEATS)
+    steps = (*models(scope, "downloads_30d", "downloads_all", "young"), *sides.steps, unit)
+    return Plan(steps, select, "pct_30d desc nulls last, models desc nulls last, country", None, shares, CAVEATS)
 
 
 GROUPS_MAX = 1_000  # of a table of shares: more than any has countries
@@ -254,54 +320,91 @@ OVER_DAYS_BY = ("country", "organisation", "family", "author", "modality", "id")
 
 def _over_days(scope: Scope) -> Plan:
     by = scope.by(OVER_DAYS_BY)
-    since, until = scope.choices.since, scope.choices.until
-    bounds = (f" and day >= {day_sql(since)}" if since else "") + (f" and day < {day_sql(until)}" if until else "")
-    lists = f" and list in ({listed(scope.choices.part)})" if scope.choices.part else ""
-    facts = "created_at, pipeline_tag"
-    days = (
-        "select day, id, max(downloads_30d) as d, max(created_at) as created_at, max(pipeline_tag) as pipeline_tag "
-        f"from rank where {here(scope)}{bounds}{lists} group by all"
-    )
-    if not scope.has("rank"):
-        facts = "null::timestamp as created_at, null::varchar as pipeline_tag"
-        days = _counted_days(scope, bounds)
-    base = (
-        f"select day, id, {owner('id')} as author, d, pipeline_tag, "
-        f"created_at > day + interval 1 day - interval {int(scope.choices.young_days)} day as young "
-        f"from (select day, id, d, {facts} from ({days}) days) drawn"
-    )
-    groups = {
-        "country": f"coalesce(a.country, '{UNMAPPED}')", "organisation": "coalesce(a.organisation, author)",
-        "family": "coalesce(family_of(m.id), 'other')", "author": "author",
-        "modality": "coalesce(pipeline_tag, 'none')", "id": "m.id",
-    }  # fmt: skip
-    where = _filters(scope)
+    grouping = {one.name: one for one in (COUNTRY, ORGANISATION, FAMILY)}.get(by)
+    if grouping:
+        sides, shown = sides_of(scope, grouping), shown_sides(scope)
+    else:
+        plain = {"author": "m.author", "modality": f"coalesce(pipeline_tag, '{UNTAGGED}')", "id": "m.id"}[by]
+        sides, shown = Sides((), "", plain, plain), ("uploader",)
     unit = (
-        f"select day, {groups[by]} as k, author, count(*) as n, sum(d)::bigint as d, "
-        "sum(d) filter (young)::bigint as d_young, max(d) as most, arg_max(m.id, d) as most_id "
-        f"from m left join accounts a on a.account = m.author{where} group by all"
+        f"select day, {sides.uploader} as uploader, {sides.origin} as origin, m.author, count(*) as n, "
+        "sum(d)::bigint as d, sum(d) filter (young)::bigint as d_young, max(d) as most, arg_max(m.id, d) as most_id "
+        f"from m{sides.join} group by all"
     )
-    steps = (Step("m", base), Step("unit", unit),
-             Step("last",
-                  "select k, author, n, d, most, most_id from unit where day = (select max(day) from "
-                  "unit)"))  # fmt: skip
-    select = (
-        f"select day, k as {by}, sum(n)::bigint as models, sum(d)::bigint as downloads, "
+    last = "select uploader, origin, author, n, d, most, most_id from unit where day = (select max(day) from unit)"
+    of_side = (
+        "select day, {side} as k, sum(n)::bigint as models, sum(d)::bigint as downloads, "
         "round(100.0 * sum(d) / nullif(sum(sum(d)) over (partition by day), 0), 2) as pct_downloads, "
         "round(100.0 * coalesce(sum(d_young), 0) / nullif(sum(sum(d_young)) over (partition by day), 0), 2) "
-        "as pct_downloads_young from unit group by day, k"
+        "as pct_downloads_young from unit group by day, {side}"
     )
-    classes = CLASSES if by == "country" else ()
-    share = Share(f"{by}, the last day", "last", "k", "d", "most", "most_id", "n", classes)
-    return Plan(steps, select, f"day, downloads desc nulls last, {by}", None, (share,),
+    cells = ("models", "downloads", "pct_downloads", "pct_downloads_young")
+    select = side_by_side(shown, "day, ", by, cells, of_side)
+    classes, unknown = (grouping.classes, grouping.unknown) if grouping else ((), "")
+    shares = tuple(
+        Share(f"{by}, {side}, the last day" if grouping else f"{by}, the last day", "last", side, "d", "most",
+              "most_id", "n", classes, unknown)
+        for side in shown
+    )  # fmt: skip
+    steps = (*_daily(scope), *sides.steps, Step("unit", unit), Step("last", last))
+    return Plan(steps, select, f"day, downloads desc nulls last, {by}", None, shares,
                 (*CAVEATS, "Downloads of 30 days overlap from day to day: they must not be added up."))  # fmt: skip
+
+
+def _daily(scope: Scope) -> tuple[Step, ...]:
+    """The steps up to `m`: (day, id, author, d, pipeline_tag, created_at, young) of every day and member of it."""
+    choices = scope.choices
+    bounds = (f" and day >= {day_sql(choices.since)}" if choices.since else "") + (
+        f" and day < {day_sql(choices.until)}" if choices.until else ""
+    )
+    table = "rank" if scope.has("rank") else "count"
+    lists = f" and list in ({listed(choices.part)})" if choices.part and table == "rank" else ""
+    facts = {name: table == "rank" and scope.has(f"rank.{name}") for name in ("created_at", "pipeline_tag")}
+    if table == "rank":
+        own = "".join(f", max({name}) as {name}" for name, here_told in facts.items() if here_told)
+        rows = f"({ranks(scope)}) listed_days where true{bounds}{lists}"
+        days = f"select day, id, max(downloads_30d) as d{own} from {rows} group by all"
+    else:
+        days = _counted_days(scope, bounds)
+    ids = f"select id from ({ranks(scope) if table == 'rank' else counts(scope)}) every"
+    once: list[Step] = []
+    if scope.past:  # several snapshots are read once
+        once, days, ids = [Step("daily", days)], "select * from daily", "select id from daily"
+    told_by = [told(scope, name, name, ids) for name, here_told in facts.items() if not here_told]
+    joins = "".join(f" left join {step.name} using (id)" for step in told_by)
+    drawn = f"select day, id, {owner('id')} as author, d, created_at, pipeline_tag from ({days}) days{joins}"
+    steps = [*once, *told_by, Step("drawn", drawn)]
+    conditions = [*of_accounts(scope), *_of_days(scope)]
+    if "series" in choices.exclude:
+        listing = "select id, any_value(author) as author, min(created_at) as created_at from drawn group by id"
+        steps += [Step("listed", listing), *series.steps("listed", bases(scope))]
+        conditions.append("id not in (select id from series where place > 1)")
+    where = f" where {' and '.join(conditions)}" if conditions else ""
+    young = f"created_at > day + interval 1 day - interval {int(choices.young_days)} day as young"
+    return (*steps, Step("m", f"select *, {young} from drawn{where}"))
+
+
+def _of_days(scope: Scope) -> list[str]:
+    """Conditions beside those on accounts, on the columns of `drawn`."""
+    choices = scope.choices
+    found = []
+    if choices.modality:
+        found.append(f"coalesce(pipeline_tag, '{UNTAGGED}') in ({listed(choices.tags)})")
+    if choices.family:
+        found.append(f"coalesce(family_of(id), 'other') in ({listed(choices.family)})")
+    if "removed" in choices.exclude and scope.has("count.removed"):
+        found.append(f"id not in (select id from ({counts(scope)}) every where removed)")
+    return found
 
 
 def _counted_days(scope: Scope, bounds: str) -> str:
     """The counts of every day on which anything was counted; change-only counts hold until the next one."""
+    if only_listed(scope):
+        listed_on = f"select counted_at::date as day, id, downloads_30d from ({counts(scope)}) every"
+        return f"select day, id, max(downloads_30d) as d from ({listed_on}) listed_on where true{bounds} group by all"
     return (
-        "with seen as (select id, counted_at, counted_at::date as day, downloads_30d, change_only, removed from count "
-        f"where {here(scope)}), days as (select distinct day from seen), "
+        "with seen as (select id, counted_at, counted_at::date as day, downloads_30d, change_only, removed from "
+        f"({counts(scope)}) every), days as (select distinct day from seen), "
         "kept as (select days.day, ids.id from days cross join (select distinct id from seen where change_only) ids) "
         f"select day, id, max(downloads_30d) as d from seen where not change_only{bounds} group by day, id union all "
         "select kept.day, kept.id, s.downloads_30d from kept asof join "
@@ -309,54 +412,6 @@ def _counted_days(scope: Scope, bounds: str) -> str:
         "on kept.id = s.id and kept.day + interval 1 day > s.counted_at "
         f"where true{bounds.replace(' day ', ' kept.day ')}"
     )
-
-
-def _filters(scope: Scope) -> str:
-    choices = scope.choices
-    found = []
-    if choices.modality:
-        found.append(f"coalesce(pipeline_tag, 'none') in ({listed(choices.tags)})")
-    if choices.excluded_ids:
-        found.append(f"m.id not in ({listed(choices.excluded_ids)})")
-    if choices.excluded_accounts:
-        found.append(f"author not in ({listed(choices.excluded_accounts)})")
-    if "mirrors" in choices.exclude:
-        found.append("coalesce(a.type, '') <> 'mirror'")
-    if choices.id:
-        found.append(f"m.id in ({listed(choices.id)})")
-    if choices.family:
-        found.append(f"coalesce(family_of(m.id), 'other') in ({listed(choices.family)})")
-    if choices.account:
-        found.append(f"(author in ({listed(choices.account)}) or a.organisation in ({listed(choices.account)}))")
-    return f" where {' and '.join(found)}" if found else ""
-
-
-def _families(scope: Scope) -> Plan:
-    """By family: of the id itself, and of the root of its chain."""
-    steps: list[Step] = list(models(scope, "d", "young"))
-    origin, join = "family_of(m.id)", ""
-    if scope.has("edge") and scope.choices.attribution != "uploader":
-        steps += roots(scope)
-        steps.append(
-            Step("root_family", "select root, family_of(root) as family from (select distinct root from root) roots")
-        )
-        origin = "coalesce(root_family.family, family_of(m.id))"
-        join = " left join root on root.id = m.id left join root_family on root_family.root = root.root"
-    unit = (
-        "select family, author, count(*) as n, sum(d)::bigint as d, max(d) as most, arg_max(id, d) as most_id, "
-        "count(*) filter (young) as n_young, sum(d) filter (young)::bigint as d_young from ("
-        f"select m.id, m.author, m.d, m.young, coalesce({origin}, 'other') as family from m{join}) named group by all"
-    )
-    select = (
-        "select family, sum(n)::bigint as models, count(distinct author) as authors, sum(d)::bigint as downloads, "
-        "round(100.0 * sum(d) / nullif(sum(sum(d)) over (), 0), 2) as pct_downloads, sum(n_young)::bigint as "
-        "models_young, "
-        "round(100.0 * coalesce(sum(d_young), 0) / nullif(sum(sum(d_young)) over (), 0), 2) as pct_downloads_young "
-        "from unit group by family"
-    )
-    share = Share("families", "unit", "family", "d", "most", "most_id", "n", ("other",))
-    return Plan((*steps, Step("unit", unit)), select, "downloads desc nulls last, family", None, (share,),
-                (*CAVEATS, "A family is read from a name: a guess that anybody can check."))  # fmt: skip
 
 
 _SHARE_COLUMNS = (
@@ -370,6 +425,9 @@ _SHARE_COLUMNS = (
 _BOTH = (
     "With `attribution=both` the columns come twice, as `models_uploader`, `pct_uploader`, `pct_young_uploader` and "
     "`models_origin`, `pct_origin`, `pct_young_origin`, side by side."
+)
+_BESIDE = (
+    "With `attribution=both` the columns without an ending are by uploader, and those that end in `_origin` by origin."
 )
 _HONOURS = (*POPULATION, "attribution", "young_days", "parent", "steps")
 
@@ -393,17 +451,18 @@ QUESTIONS = (
     ),
     Question(
         "downloads-by-family", "shares", "Downloads by model family",
-        "Downloads per family. A family is the first rule of families.toml whose text occurs in the name: in that of "
-        "the root of the declared chain, else in the model's own; with attribution=uploader in the model's own only.",
+        "Downloads per family. A family is the first rule of families.toml whose text occurs in a name. By uploader, "
+        "and where the family in the name stands for the origin: in the model's own. By origin: in that of the root of "
+        f"the declared chain, else in the model's own. {_BOTH}",
         "design/observatory.md, section 3", ("models.d",), _HONOURS, (("family", "or other"), *_SHARE_COLUMNS),
-        _families, wants=("edge", "models.created_at"),
+        lambda scope: _shares(scope, FAMILY), wants=("edge", "models.created_at"), chart="shares",
     ),
     Question(
         "downloads-by-country-windows", "shares", "30-day beside all-time downloads by country",
-        "The same models, by uploader: their share of the downloads of the last 30 days, of all time, and of the last "
-        "30 days among young models.",
+        "The same models: their share of the downloads of the last 30 days, of all time, and of the last 30 days among "
+        f"young models. {_BESIDE}",
         "design/observatory.md, section 3 (answer A5)", ("models.downloads_30d", "models.downloads_all"),
-        (*POPULATION, "young_days"),
+        tuple(name for name in _HONOURS if name not in ("window", "part")),
         (("country", "ISO-2, USER, INT or ??"), ("models", "models in the group"),
          ("pct_30d", "share of 30-day downloads"), ("pct_all_time", "share of all-time downloads"),
          ("pct_30d_young", "share of 30-day downloads of models younger than `young_days`")),
@@ -425,10 +484,11 @@ QUESTIONS = (
     Question(
         "shares-over-days", "shares", "Shares of downloads day by day",
         "For each day of a list or a series of counts: 30-day downloads per group divided by those of all members of "
-        "that day, by uploader. Young: younger than `young_days` at the end of the day. Counts that were only written "
+        f"that day. {_BESIDE} Young: younger than `young_days` at the end of the day. Counts that were only written "
         "down when they changed hold until the next.",
         "design/observatory.md, section 0", ("count.downloads_30d",),
-        ("population", "young_days", "modality", "exclude", "account", "family", "id", "part", "since", "until", "by"),
+        ("population", "attribution", "parent", "steps", "young_days", "modality", "exclude", "account", "country",
+         "family", "id", "part", "known", "since", "until", "as_of", "by"),
         (("day", "of the list"), ("country", "or what `by` says"), ("models", "members"),
          ("downloads", "30-day downloads on that day"), ("pct_downloads", "share of the day"),
          ("pct_downloads_young", "share of young models' downloads of the day")),

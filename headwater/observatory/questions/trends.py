@@ -10,7 +10,7 @@ from itertools import pairwise
 from headwater.observatory.choices import MODALITIES, UNTAGGED
 from headwater.observatory.families import quoted
 from headwater.observatory.questions.periods import period
-from headwater.observatory.questions.plan import POPULATION, Plan, Question, Scope
+from headwater.observatory.questions.plan import OF_LISTINGS, POPULATION, Plan, Question, Scope, Share
 from headwater.observatory.questions.population import here, knows, listed, models
 from headwater.observatory.steps import Step
 
@@ -19,7 +19,8 @@ GROUPS_MAX = 12  # shown by name; the rest is `other`
 UNKNOWN = "unknown"
 OTHER = "other"
 CREATED = "Per period of creation, of models that still existed: older periods have lost what was deleted since."
-_HONOURS = (*POPULATION, "grain", "since", "until")
+_HONOURS = (*POPULATION, "grain")
+_LISTED = tuple(name for name in _HONOURS if name not in OF_LISTINGS)
 _COLUMNS = (
     ("period", "of creation, or the snapshot's date"), ("models", "models"), ("pct_models", "of the period's models"),
     ("downloads", "in the window"), ("pct_downloads", "of the period's downloads"), ("authors", "distinct accounts"),
@@ -33,6 +34,8 @@ class Trait:
     name: str
     columns: tuple[str, ...]
     expression: str
+    unknown: str = ""
+    """What it is called where nobody knows; nothing where that can't be told from having none."""
 
 
 def size_class(sizes_b: Sequence[float]) -> str:
@@ -56,15 +59,15 @@ def modality_class() -> str:
 
 
 TRAITS = {
-    "tag": Trait("modality", ("pipeline_tag",), f"coalesce(pipeline_tag, '{UNTAGGED}')"),
-    "group": Trait("modality", ("pipeline_tag",), modality_class()),
+    "tag": Trait("modality", ("pipeline_tag",), f"coalesce(pipeline_tag, '{UNTAGGED}')", UNTAGGED),
+    "group": Trait("modality", ("pipeline_tag",), modality_class(), UNTAGGED),
     "method": Trait("quantization", ("quantization",), "coalesce(quantization, 'none named')"),
-    "architecture": Trait("architecture", ("architecture",), f"coalesce(architecture, '{UNKNOWN}')"),
-    "model_type": Trait("architecture", ("model_type",), f"coalesce(model_type, '{UNKNOWN}')"),
+    "architecture": Trait("architecture", ("architecture",), f"coalesce(architecture, '{UNKNOWN}')", UNKNOWN),
+    "model_type": Trait("architecture", ("model_type",), f"coalesce(model_type, '{UNKNOWN}')", UNKNOWN),
     "experts": Trait("architecture", ("experts", "layers"), "case when experts > 1 then 'mixture of experts' "
-                     f"when layers is not null then 'dense' else '{UNKNOWN}' end"),
-    "library": Trait("library", ("library",), "coalesce(library, 'none named')"),
-    "gate": Trait("gate", ("gated",), f"coalesce(gated, '{UNKNOWN}')"),
+                     f"when layers is not null then 'dense' else '{UNKNOWN}' end", UNKNOWN),
+    "library": Trait("library", ("library",), "coalesce(library, 'none named')", "none named"),
+    "gate": Trait("gate", ("gated",), f"coalesce(gated, '{UNKNOWN}')", UNKNOWN),
     "family": Trait("family", (), "coalesce(family_of(id), 'other')"),
 }  # fmt: skip
 
@@ -76,7 +79,7 @@ def _over_time(scope: Scope, trait: Trait, rows: str = "m") -> Plan:
     if rows != "m":
         steps = (*steps, Step("opened", rows))
     source = "m" if rows == "m" else "opened"
-    marked = Step("marked", f"select {when} as period, {trait.expression} as k, author, d from {source}")
+    marked = Step("marked", f"select {when} as period, {trait.expression} as k, id, author, d from {source}")
     named = Step("named", f"select k from marked group by k order by count(*) desc, k limit {GROUPS_MAX}")
     unit = Step(
         "unit",
@@ -90,11 +93,27 @@ def _over_time(scope: Scope, trait: Trait, rows: str = "m") -> Plan:
         "count(distinct author) as authors from unit group by period, k"
     )
     said = (CREATED,) if dated else ("The snapshot knows no dates of creation: one period, its own date.",)
-    return Plan((*steps, marked, named, unit), select, f"period, models desc, {trait.name}", None, (), said)
+    foremost = _foremost(f"case when k in (select k from named) then k else '{OTHER}' end", "marked")
+    return Plan((*steps, marked, named, unit, foremost), select, f"period, models desc, {trait.name}", None,
+                (_share(scope, trait.name, trait.unknown),), said)  # fmt: skip
+
+
+def _foremost(key: str, rows: str) -> Step:
+    """The model with most downloads of each group; apart, for ids of millions of small groups take long."""
+    return Step("foremost", f"select {key} as k, max(d) as most, arg_max(id, d) as most_id, 1 as one, any_value(id) as "
+                f"one_id from {rows} group by 1")  # fmt: skip
+
+
+def _share(scope: Scope, name: str, unknown: str) -> Share:
+    """Of all periods together; of models where no downloads are known."""
+    units, classes = "unit join foremost using (k)", (OTHER, *((unknown,) if unknown else ()))
+    if knows(scope, "d"):
+        return Share(f"{name} by downloads, all periods", units, "k", "d", "most", "most_id", "n", classes, unknown)
+    return Share(f"{name} by models, all periods", units, "k", "n", "one", "one_id", "n", classes, unknown)
 
 
 def _sizes(scope: Scope) -> Plan:
-    return _over_time(scope, Trait("size", ("parameters",), size_class(scope.choices.sizes_b or SIZES_B)))
+    return _over_time(scope, Trait("size", ("parameters",), size_class(scope.choices.sizes_b or SIZES_B), UNKNOWN))
 
 
 def _formats(scope: Scope) -> Plan:
@@ -117,18 +136,28 @@ def _mean_size(scope: Scope) -> Plan:
     when = period(scope, "created_at", "month" if dated else "snapshot")
     marked = Step("marked", f"select {when} as period, parameters / 1e9 as size_b, d, author from m "
                   "where parameters > 0")  # fmt: skip
+    size = size_class(SIZES_B)
+    unit = Step("unit", f"select {size} as k, author, count(*) as n, sum(d)::bigint as d from m group by all")
     select = (
         "select period, count(*) as models, round(avg(size_b), 3) as mean_b, round(median(size_b), 3) as median_b, "
         "round(sum(size_b * d) / nullif(sum(d) filter (d is not null), 0), 3) as mean_b_by_downloads, "
         "count(distinct author) as authors from marked where period is not null group by period"
     )
-    return Plan((*models(scope, "created_at", "parameters", "d"), marked), select, "period", None, (), (
+    steps = (*models(scope, "created_at", "parameters", "d"), marked, unit, _foremost(size, "m"))
+    return Plan(steps, select, "period", None, (_share(scope, "size", UNKNOWN),), (
         "Only models whose number of parameters is known: most uploads of adapters and old formats say nothing.",
         CREATED))  # fmt: skip
 
 
 def _question(
-    name: str, title: str, definition: str, need: str, traits: tuple[str, ...], paged: bool = False
+    name: str,
+    title: str,
+    definition: str,
+    need: str,
+    traits: tuple[str, ...],
+    *,
+    paged: bool = False,
+    honours: tuple[str, ...] = _HONOURS,
 ) -> Question:
     first = TRAITS[traits[0]]
 
@@ -138,7 +167,7 @@ def _question(
     return Question(
         name, "trends", title, f"{definition} The {GROUPS_MAX} most frequent are named, the rest is `{OTHER}`.",
         "Longpre et al. (arXiv 2512.03073): shares of attributes over time", (need,),
-        (*_HONOURS, "by") if len(traits) > 1 else _HONOURS,
+        (*honours, "by") if len(traits) > 1 else honours,
         (_COLUMNS[0], (first.name, "what is counted"), *_COLUMNS[1:]), build,
         wants=("models.created_at", "models.downloads_30d"), chart="stacked", by=traits if len(traits) > 1 else (),
         paged=paged,
@@ -174,13 +203,13 @@ QUESTIONS = (
     _question("library-over-time", "Library over time", "Models and downloads by library.", "models.library",
               ("library",)),
     _question("gate-over-time", "Gated models over time", "Models and downloads by whether access must be asked for.",
-              "models.gated", ("gate",)),
+              "models.gated", ("gate",), honours=_LISTED),
     _question("family-over-time", "Model families over time",
               "Models and downloads by the family that the name names.", "models.id", ("family",)),
     Question(
         "format-over-time", "trends", "File formats over time",
         "Models and downloads by file format; a model with several formats counts in each.",
-        "design/observatory.md, section 1.2", ("models.formats",), _HONOURS,
+        "design/observatory.md, section 1.2", ("models.formats",), _LISTED,
         (_COLUMNS[0], ("format", "of its files"), *_COLUMNS[1:]), _formats,
         wants=("models.created_at", "models.downloads_30d"), chart="stacked",
     ),

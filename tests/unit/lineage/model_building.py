@@ -70,16 +70,38 @@ _ENCODINGS: dict[str, Callable[[np.ndarray], bytes]] = {
 
 
 def safetensors(model: Model, dtype: str = "BF16") -> bytes:
-    header: dict[str, object] = {}
-    parts = []
-    at = 0
+    return _written({name: (dtype, array.shape, _ENCODINGS[dtype](array)) for name, array in model.items()})
+
+
+def eight_bits(model: Model, dtype: str) -> bytes:
+    """As libraries write it: I8 with a scale for each row, or U8 with a zero point too, in tensors of their own."""
+    tensors: dict[str, tuple[str, tuple[int, ...], bytes]] = {}
     for name, array in model.items():
-        data = _ENCODINGS[dtype](array)
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [at, at + len(data)]}
+        if array.ndim == 1:
+            tensors[name] = ("F32", array.shape, _ENCODINGS["F32"](array))
+            continue
+        if dtype == "I8":
+            scale = np.abs(array).max(axis=1, keepdims=True) / 127
+            zero = np.zeros_like(scale)
+        else:
+            low, high = (array.min(axis=1, keepdims=True), array.max(axis=1, keepdims=True))
+            scale = (high - low) / 255
+            zero = np.rint(-low / scale)
+            tensors[name + "_zero"] = ("F32", zero.shape, _ENCODINGS["F32"](zero))
+        codes = np.clip(np.rint(array / scale) + zero, -127 if dtype == "I8" else 0, 255)
+        tensors[name] = (dtype, array.shape, codes.astype("i1" if dtype == "I8" else "u1").tobytes())
+        tensors[name + "_scale"] = ("F32", scale.shape, _ENCODINGS["F32"](scale))
+    return _written(tensors)
+
+
+def _written(tensors: Mapping[str, tuple[str, tuple[int, ...], bytes]]) -> bytes:
+    header: dict[str, object] = {}
+    at = 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + len(data)]}
         at += len(data)
-        parts.append(data)
     text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + b"".join(parts)
+    return struct.pack("<Q", len(text)) + text + b"".join(data for _dtype, _shape, data in tensors.values())
 
 
 # GGUF
@@ -149,6 +171,33 @@ def gguf(model: Model, kind: str = "Q8_0", architecture: str = "llama") -> bytes
         head += struct.pack("<IQ", number, len(data))
         data += raw + b"\0" * (-len(raw) % 32)
     return head + b"\0" * (-len(head) % 32) + data
+
+
+# ONNX
+
+
+def _span(field: int, raw: bytes) -> bytes:
+    return _number(field << 3 | 2) + _number(len(raw)) + raw
+
+
+def _number(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def onnx(model: Model, location: str) -> tuple[bytes, bytes]:
+    """A graph in F32, and the weights that it says lie in the file `location` beside it."""
+    tensors, data = [], b""
+    for name, array in model.items():
+        told = {"location": location, "offset": str(len(data)), "length": str(array.size * 4)}
+        dims = b"".join(b"\x08" + _number(size) for size in array.shape)
+        places = b"".join(_span(13, _span(1, key.encode()) + _span(2, text.encode())) for key, text in told.items())
+        tensors.append(_span(5, dims + b"\x10\x01" + _span(8, name.encode()) + places + b"\x70\x01"))
+        data += _ENCODINGS["F32"](array)
+    return b"\x08\x08" + _span(2, b"writer") + _span(7, b"".join(tensors)), data
 
 
 def reader(data: bytes) -> Callable[[int, int], bytes]:

@@ -119,6 +119,22 @@ def test_the_same_quantization_of_the_base_helps(dtype: str, make: object, most:
     assert not estimate(one, stranger).pays
 
 
+@pytest.mark.parametrize("zero", [0, 128, 90])
+def test_codes_whose_scale_lies_elsewhere_cost_next_to_nothing_given_what_they_were_made_of(zero: int) -> None:
+    whole = weights(1, 2048).reshape(32, 64) * np.exp(np.random.default_rng(2).normal(0, 0.5, (32, 1)))
+    scale = np.abs(whole).max(axis=1, keepdims=True) / (127 if zero in (0, 128) else 90)
+    codes = np.rint(whole / scale).astype(np.int64) + zero
+    target = samples("U8" if zero else "I8", codes.astype(np.uint8).tobytes())
+    told = estimate(target, some(whole, "F32"))
+    assert told.given < 0.25 * told.alone
+    assert not estimate(target, some(weights(2, 2048), "F32")).pays
+    bits, places = nearness(target.canonical()[None, ::128], some(whole).canonical()[None, ::128])
+    far, _ = nearness(target.canonical()[None, ::128], some(weights(2, 2048)).canonical()[None, ::128])
+    assert bits[0] < 6
+    assert far[0] > 8
+    assert places[0] >= 14
+
+
 def test_bytes_help_only_where_they_are_equal() -> None:
     raw = RNG.integers(0, 256, 2048, np.uint8)
     other = np.where(RNG.random(2048) < 0.1, RNG.integers(0, 256, 2048), raw).astype(np.uint8)

@@ -12,11 +12,12 @@ from model_building import base, gguf, safetensors, tuned
 from sqlalchemy import delete, insert, select, update
 
 from headwater.ground import events
-from headwater.ground.errors import Corrupt, EntryMissing, Unavailable
+from headwater.ground.errors import Conflict, Corrupt, EntryMissing, Unavailable
 from headwater.ground.jobs import Runner, given_up, job
 from headwater.ground.names import Sha256
 from headwater.lineage.following import FOLLOWER, RESEAL, REVIEW, SEAL, SETTLE_MS, SURVEY, follow
-from headwater.lineage.job import PARENT_MS, PAUSED_MS, WAITS_MAX, Work
+from headwater.lineage.job import CHANGED_MAX, CHANGED_MS, PARENT_MS, PAUSED_MS, WAITS_MAX, Work
+from headwater.repos.tables import hold
 from headwater.store.kin import Relative
 from headwater.store.seal import Stopped
 from headwater.store.tables import blob, blob_tensor, pack, tensor, tensor_parent
@@ -42,7 +43,7 @@ class Bench:
         self.runner = Runner(self.hub.db, self.hub.clock, self.work.handlers)
 
     def _sealer(self, how: str):
-        def seal(sha256: Sha256, name: str, relatives: Sequence[Relative]) -> None:
+        def seal(sha256: Sha256, name: str, relatives: Sequence[Relative], *_more: object) -> None:
             if self.trouble is not None:
                 raise self.trouble
             self.asked.append((how, sha256, name, list(relatives)))
@@ -104,6 +105,11 @@ class Bench:
     def waiting(self) -> list[tuple[str, str]]:
         with self.hub.db.read() as connection:
             return [(row.kind, row.key) for row in connection.execute(select(job.c.kind, job.c.key))]
+
+    def errors(self) -> list[str]:
+        """What the log was told of as failed."""
+        with self.hub.db.read() as connection:
+            return list(connection.execute(select(job.c.error).where(job.c.error.is_not(None))).scalars())
 
 
 @pytest.fixture
@@ -231,6 +237,54 @@ def test_a_file_that_went_meanwhile_is_no_longer_sealed(bench: Bench) -> None:
     assert bench.waiting() == []
 
 
+def test_a_file_whose_relatives_change_under_the_sealers_hands_has_its_turn_again_and_that_is_no_error(
+    bench: Bench,
+) -> None:
+    bench.trouble = Conflict("The tensor went while a file was sealed on it")
+    root = bench.upload("ada/base", safetensors(ROOT))
+    assert bench.run() == []
+    assert bench.errors() == []
+    bench.trouble = None
+    bench.hub.clock.advance(CHANGED_MS / 1000)
+    assert bench.run() == [("seal", root)]
+    assert bench.waiting() == []
+
+
+def test_what_never_stops_changing_is_an_error_in_the_end(bench: Bench) -> None:
+    bench.trouble = Conflict("The tensor would stand on itself")
+    bench.upload("ada/base", safetensors(ROOT))
+    for _ in range(CHANGED_MAX + 1):
+        assert bench.errors() == []
+        bench.run()
+    assert bench.errors() == ["Conflict: The tensor would stand on itself"]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_file_that_is_swept_or_sent_again_while_it_is_read_is_not_damaged(bench: Bench, again: bool) -> None:
+    root = bench.upload("ada/base", safetensors(ROOT))
+
+    def seal(*_: object) -> None:
+        with bench.hub.db.write_soft() as connection:
+            if again:
+                connection.execute(update(blob).where(blob.c.sha256 == root).values(created_ms=7))
+            else:
+                connection.execute(delete(hold).where(hold.c.sha256 == root))
+                connection.execute(delete(blob).where(blob.c.sha256 == root))
+        raise Corrupt("its object is gone")
+
+    bench.work._seal = seal
+    bench.run()
+    assert bench.errors() == []
+    assert bench.waiting() == ([(SEAL, root)] if again else [])
+
+
+def test_a_file_that_is_damaged_and_did_not_change_is_an_error(bench: Bench) -> None:
+    bench.trouble = Corrupt("it is damaged")
+    bench.upload("ada/base", safetensors(ROOT))
+    bench.run()
+    assert bench.errors() == ["Corrupt: it is damaged"]
+
+
 def test_a_deleted_repos_files_are_not_looked_at(bench: Bench) -> None:
     bench.upload("ada/base", safetensors(ROOT))
     bench.hub.change("ada/base", state="deleted")
@@ -277,6 +331,28 @@ def test_T34_a_private_child_that_is_published_is_stored_anew(bench: Bench) -> N
     bench.hub.change("ada/child", private=False)
     bench.happen("repo.changed", "ada/child")
     assert bench.run() == [("reseal", child)]
+
+
+def test_T34_a_tensor_may_be_a_parent_only_if_a_file_that_has_it_may(bench: Bench) -> None:
+    models = {
+        full: safetensors(base(seed, layers=1)) for seed, full in enumerate(("ada/hidden", "ada/shown", "bob/own"))
+    }
+    files = {full: bench.upload(full, data, private=full == "ada/hidden") for full, data in models.items()}
+    bench.run()
+    keys = {full: bytes([bench.numbers[sha256]]) * 32 for full, sha256 in files.items()}
+
+    def may(of: str) -> list[str]:
+        ask = bench.work.parents.may(files[of])
+        return [full for full in keys if ask(keys[full])]
+
+    assert may("bob/own") == ["ada/shown", "bob/own"]
+    assert may("ada/hidden") == ["ada/hidden", "ada/shown", "bob/own"]
+    bench.hub.change("ada/shown", private=True)
+    assert may("bob/own") == ["bob/own"]
+    assert may("ada/hidden") == ["ada/hidden", "ada/shown", "bob/own"]
+    bench.hub.change("ada/shown", state="deleted")
+    assert may("ada/hidden") == ["ada/hidden", "bob/own"]
+    assert not bench.work.parents.may(files["bob/own"])(b"?" * 32)
 
 
 def test_a_repo_of_text_alone_gives_no_work(bench: Bench) -> None:

@@ -228,7 +228,7 @@ def test_an_earlier_revision_in_the_same_repo_is_a_parent(hub: Hub) -> None:
     root = base(1)
     file = hub.put("ada/base", safetensors(root))
     later = hub.put("ada/base", safetensors(tuned(root, 5)), "other.safetensors")
-    assert [(one.sha256, one.why, one.name) for one in hub.found(later)] == [(file, "repo", "model.safetensors")]
+    assert [(one.sha256, one.why, one.place.path) for one in hub.found(later)] == [(file, "repo", "model.safetensors")]
 
 
 def test_what_came_later_is_no_parent_but_a_relative(hub: Hub) -> None:

@@ -55,6 +55,29 @@ def test_every_kind_of_chart_becomes_a_picture_at_desktop_and_phone_width(kind: 
         assert charts.PALETTES[theme].background in picture
 
 
+def test_two_models_of_a_legend_never_look_the_same() -> None:
+    ids = [f"nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-{'x' * 40}-{end}" for end in ("FP8", "NVFP4")]
+    ids.append("nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-other-" + ids[0][-40:])
+    table = one(id=[*ids, *ids], age_days=[1, 1, 1, 9, 9, 9], downloads=[1, 2, 3, 4, 5, 6])
+    spec = charts.draw("lines", table)
+    names = {row["series"] for row in drawn_rows(spec)}
+    assert len(names) == 3
+    assert all(len(name) <= 44 for name in names)
+    legend = spec["layer"][0]["encoding"]["color"]["legend"]
+    assert legend["columns"] == {"expr": "width < 420 ? 1 : 2"}  # on a phone the whole name, in a line of its own
+    short = charts.draw("lines", one(id=["a", "b"] * 2, age_days=[1, 1, 9, 9], downloads=[1, 2, 3, 4]))
+    assert "columns" not in short["layer"][0]["encoding"]["color"]["legend"]
+
+
+def test_relative_adoption_is_drawn_by_its_score_and_without_scores_by_downloads() -> None:
+    table = one(id=["a/b", "a/b"], age_days=[7, 14], downloads=[5, 9], ram=[0.5, 2.0])
+    spec = charts.draw("adoption", table, "RAM")
+    assert [row["y"] for row in drawn_rows(spec)] == [0.5, 2.0]
+    assert spec["layer"][1]["encoding"]["y"] == {"datum": 1.0}
+    bare = table.set_column(3, "ram", pa.array([None, None], pa.float64()))
+    assert [row["y"] for row in drawn_rows(charts.draw("adoption", bare))] == [5, 9]
+
+
 def test_a_picture_can_be_a_png() -> None:
     pytest.importorskip("vl_convert")
     assert charts.png(charts.themed(charts.draw("bar", EVERY["bar"])), 1.0).startswith(b"\x89PNG")

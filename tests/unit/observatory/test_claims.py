@@ -40,7 +40,10 @@ def tiny(world: World, take: Callable[..., Any], parquet: Callable[..., Path]) -
         "downloadsAllTime": [10, 70], "createdAt": ["2026-01-01T00:00:00", "2020-01-01T00:00:00"],
         "tags": [["license:mit"], ["license:mit"]],
     }  # fmt: skip
-    take(parquet("tiny.parquet", **columns), kind="hub-stats", name="tiny", date="2026-06-05")
+    take(
+        parquet("tiny.parquet", **columns), kind="hub-stats", name="tiny", date="2026-06-05", licence="MIT",
+        biases="two models",
+    )  # fmt: skip
     return world
 
 
@@ -85,6 +88,44 @@ def test_a_verdict_is_computed_from_the_rows(tiny: World) -> None:
     assert result.flip.differs == {"first": ("1", "2")}
     assert result.cases[0].figures == {"first": "Qwen/a"}
     assert check(tiny, claim(holds="(select count(*) > 5 from answer)")).verdict == "contradicted"
+
+
+def test_a_case_carries_its_query_and_its_data_with_date_licence_and_biases(tiny: World) -> None:
+    result = check(tiny, claim())
+    (data,) = result.cases[1].data
+    assert (data.id, data.date, data.licence, data.biases) == ("tiny@2026-06-05", "2026-06-05", "MIT", "two models")
+    assert claims.data_of(result) == [data]
+    # What is shown can be asked as it stands, and gives what the rule was asked of.
+    assert run(tiny, result.cases[1].sql, snapshots=tiny.snapshots()).num_rows == 2
+    asked = check(tiny, claim(
+        sql="", question="most-liked", holds="(select count(*) > 0 from answer)",
+        case=(Case("two", choices={"population": "tiny", "exclude": ["id:a/b", "account:it's"], "top": 2}),),
+    ))  # fmt: skip
+    assert asked.cases[0].data == (data,)
+    assert claims.query(asked.claim, asked.cases[0]) == "population=tiny&exclude=id%3Aa%2Fb%2Caccount%3Ait%27s&top=2"
+    assert claims.command(asked.claim, asked.cases[0]) == (
+        "headwater observatory ask most-liked --choice population=tiny "
+        """--choice 'exclude=id:a/b,account:it'"'"'s' --choice top=2"""
+    )
+    assert claims.command(result.claim, result.cases[0]) == ""
+
+
+def test_a_verdict_that_an_import_came_into_is_not_kept(
+    tiny: World, take: Callable[..., Any], parquet: Callable[..., Path]
+) -> None:
+    def importing(world: World, name: str, choices: dict[str, claims.Word]) -> claims.Answered:
+        take(parquet("b.parquet", id=["a/b"], likes=[1]), kind="hub-stats", name="later", date="2026-07-01")
+        return claims.ask_question(world, name, choices)
+
+    state = claims.state_of(tiny)
+    one = claim(
+        sql="", question="most-liked", holds="(select true)", case=(Case("one", choices={"population": "tiny"}),)
+    )
+    check(tiny, one, importing, state)
+    assert claims.kept_result(tiny, one, state) is None
+    assert claims.kept_result(tiny, one, claims.state_of(tiny)) is None
+    made = check(tiny, one)
+    assert claims.kept_result(tiny, one, claims.state_of(tiny)) == made
 
 
 def test_a_kept_verdict_is_taken_only_for_the_same_claim_and_data(tiny: World, monkeypatch: pytest.MonkeyPatch) -> None:

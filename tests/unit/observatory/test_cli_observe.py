@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +15,10 @@ from click.testing import CliRunner, Result
 
 from headwater.cli.observe import observatory
 from headwater.ground.errors import EntryMissing, Invalid
+from headwater.observatory.imports.door import import_source
+from headwater.observatory.imports.job import Options, Silent
+from headwater.observatory.run import Engine
+from headwater.observatory.world import World
 
 MADE = "2026-01-01T00:00:00.000Z"
 
@@ -30,16 +37,34 @@ def typed(tmp_path: Path, *words: str) -> Result:
 def test_an_import_says_what_it_made_and_what_it_could_not_read(tmp_path: Path, source: Path) -> None:
     result = typed(tmp_path, "import", str(source))
     assert result.exit_code == 0
-    assert "models_2026-05-01@" in result.stdout
+    assert "models@" in result.stdout
     assert "2 model" in result.stdout
     assert "1 rows left out: model.id is no id of a model" in result.stdout
     assert "1 values: model.likes must be a whole number" in result.stdout
     assert "was here already" in typed(tmp_path, "import", str(source)).stdout
 
 
+@pytest.mark.parametrize("kind", ["", "radar"])
+def test_nothing_of_an_import_stays_with_whoever_watched_it(tmp_path: Path, source: Path, kind: str) -> None:
+    """A bar lives until the process ends; a DuckDB that it held would be taken down too late, with forty lines told."""
+
+    class Watcher(Silent):
+        asked: ClassVar[list[Callable[[], float]]] = []
+
+        def watch(self, percent: Callable[[], float]) -> None:
+            self.asked.append(percent)
+
+    with suppress(Invalid):  # the one of the wrong kind
+        import_source(World(tmp_path / "observatory"), str(source), Options(kind=kind), Watcher())
+    during, after = Watcher.asked[-2:]
+    assert isinstance(getattr(during, "__self__", None), Engine)
+    assert getattr(after, "__self__", None) is None
+    assert after() < 0
+
+
 def test_a_report_can_be_had_as_json(tmp_path: Path, source: Path) -> None:
     (report,) = json.loads(typed(tmp_path, "import", str(source), "--date", "2026-05-01", "--json").stdout)
-    assert report["snapshot"] == "models_2026-05-01@2026-05-01"
+    assert report["snapshot"] == "models@2026-05-01"
     assert report["rows"] == {"model": 2}
     assert report["problems"][0]["count"] == 1
 
@@ -78,4 +103,4 @@ def test_a_folder_with_one_bad_file_ends_with_status_2(tmp_path: Path, source: P
     result = typed(tmp_path, "import", str(tmp_path))
     assert result.exit_code == 2
     assert "bad.parquet: not imported" in result.stdout
-    assert "models_2026-05-01@" in result.stdout
+    assert "models@" in result.stdout

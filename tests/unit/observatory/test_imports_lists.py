@@ -87,6 +87,15 @@ def test_a_history_without_repetitions_is_change_only(take: Take, parquet: Parqu
     assert ask("select distinct change_only as c from count") == [{"c": not repeat}]
 
 
+@pytest.mark.parametrize("column", ["downloads_all", "downloadsAllTime"])
+def test_cumulative_counts_by_the_day_are_a_history(take: Take, ask: Ask, tmp_path: Path, column: str) -> None:
+    csv = tmp_path / "daily.csv"
+    csv.write_text(f"date,id,{column}\n2026-01-01,a/x,5\n2026-01-02,a/x,9\n", "utf-8")
+    report = take(csv)
+    assert (report.kind, report.date, report.rows) == ("history", "2026-01-02", {"count": 2})
+    assert [row["d"] for row in ask("select downloads_all as d from count order by counted_at")] == [5, 9]
+
+
 def test_edges_come_in_several_spellings(take: Take, parquet: Parquet, ask: Ask, tmp_path: Path) -> None:
     take(parquet("a.parquet", base=["x/b"], derivative=["a/1"], relation=["quantized"]), name="a", date="2025-06-18")
     take(parquet("b.parquet", parent=["x/b"], child=["a/2"]), name="b", date="2025-06-18")

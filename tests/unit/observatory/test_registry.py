@@ -34,6 +34,19 @@ def test_the_shipped_registry_knows_accounts_and_rests_on_evidence_that_may_ship
     assert {row.country for row in shipped.rows} >= {"INT", "USER", "US", "CN"}
 
 
+def test_shipped_rows_say_who_stands_behind_an_account_and_who_disagrees() -> None:
+    shipped = Registry.load(Path("nowhere")).on(TODAY)
+    for account in ("sentence-transformers", "cross-encoder"):
+        row = shipped[account]
+        assert (row.country, row.parent) == ("DE", "Hugging Face")
+        assert "observatory.md-0.2" in row.evidence
+        assert "observatory.md-0.2:US" in row.conflict
+    assert "ecosystem-graphs" in shipped["deepseek-ai"].conflict
+    assert shipped["mistralai"].decided == "FR"  # what disagrees is kept, and decides nothing
+    assert shipped["stabilityai"].conflict == "epoch:INT"
+    assert all(row.evidence for row in shipped.values() if row.parent or row.conflict)
+
+
 def test_a_later_row_replaces_an_earlier_one() -> None:
     assert registry("a,US,,,,,", "a,CN,,,,,").on(TODAY)["a"].country == "CN"
 

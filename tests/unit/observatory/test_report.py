@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from headwater.cli import observe_show
 from headwater.ground.errors import Conflict, Invalid
 from headwater.observatory import report
-from headwater.observatory.answer import Source
+from headwater.observatory.answer import Evidence, Source, Span
 from headwater.observatory.imports.job import Silent
 from headwater.observatory.report import el
 from headwater.observatory.world import World
@@ -73,6 +73,43 @@ def test_a_report_is_plain_files_that_escape_everything_and_load_nothing(evil: W
                 assert target.is_file(), link
     for picture in (tmp_path / "site").rglob("*.svg"):
         assert not re.search(r"<(script|image|a|foreignObject)\b", picture.read_text())
+
+
+def test_every_claim_names_its_query_and_the_date_licence_and_biases_of_its_data(evil: World, tmp_path: Path) -> None:
+    evil.claims_folder.mkdir(parents=True)
+    (evil.claims_folder / "mine.toml").write_text(
+        'id = "mine"\nsentence = "Many."\nquestion = "most-liked"\nholds = "(select count(*) > 0 from answer)"\n'
+        '[source]\ntitle = "me"\n[[case]]\nname = "here"\nchoices = { population = "evil" }\n'
+    )
+    report.write(evil, tmp_path / "site", Silent(), ("most-liked",))
+    text = (tmp_path / "site/claims.html").read_text()
+    (section,) = re.findall(r'<section id="mine".*?</section>', text, re.DOTALL)
+    assert "reproduced" in section
+    assert "evil@2026-06-05</b>, as of 2026-06-05. Licence: unknown" in section
+    assert "Biases: &lt;img src=x" in section
+    assert "headwater observatory ask most-liked --choice population=evil" in section
+    assert re.search(r"<pre>with .*select", section, re.DOTALL)
+    shown = CliRunner().invoke(observe_show.claims, ["mine", "--data", str(tmp_path)], catch_exceptions=False).output
+    for part in (
+        "headwater observatory ask most-liked",
+        "evil@2026-06-05, as of 2026-06-05",
+        f"Biases: {EVIL}",
+        "--sql",
+    ):
+        assert part in shown
+    asked = ["mine", "--sql", "--data", str(tmp_path)]
+    sql = CliRunner().invoke(observe_show.claims, asked, catch_exceptions=False).output
+    assert sql.startswith("-- holds, over the rows of each case\n(select count(*) > 0 from answer)")
+    assert "-- here; evil@2026-06-05\nwith " in sql
+    with pytest.raises(Invalid, match="name it"):
+        CliRunner().invoke(observe_show.claims, ["--sql", "--data", str(tmp_path)], catch_exceptions=False)
+
+
+def test_the_gap_without_one_account_stands_beside_that_without_one_model() -> None:
+    spans = (Span(-1.0, "a/b", 2.0, "c/d"), Span(-3.25, "a", 4.0, "c"))
+    shown = report._evidence([Evidence("x@1", "share", 3, 2, 0.0, 0.0, "US", "CN", 1.5, *spans)])
+    assert "-1.0 (without a/b) to 2.0 (without c/d)" in shown
+    assert "-3.2 (without a) to 4.0 (without c)" in shown
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(evil: World, tmp_path: Path) -> None:
