@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import CTE, Connection, Row, Select, bindparam, delete, select, update
+from sqlalchemy import CTE, ColumnElement, Connection, Row, Select, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from headwater.ground import events
@@ -26,11 +26,23 @@ from headwater.ground.errors import Corrupt, DigestMismatch, EntryMissing, Headw
 from headwater.ground.events import event
 from headwater.ground.log import log
 from headwater.ground.names import Sha256
-from headwater.store import recipe, tables
+from headwater.store import hashes, recipe, tables
 from headwater.store.encoded import BLOCK_CACHE_BYTES, Damaged, Known, Tensors
 from headwater.store.hashes import XetHash
-from headwater.store.objects import PACKS, FileRun, LocalObjects, Made, Part, Piece, blob_key, read_pieces, xorb_key
+from headwater.store.objects import (
+    PACKS,
+    FileRun,
+    LocalObjects,
+    Made,
+    Part,
+    Piece,
+    blob_key,
+    read_pieces,
+    read_runs,
+    xorb_key,
+)
 from headwater.store.packs import Packs, Place
+from headwater.store.xorb import XorbIndex, index_of
 
 LOCKS = 64  # landing and deleting one object exclude each other; a stripe is enough
 ROWS_CACHED = 8192  # blob rows never change while they are cached: sealing and sweeping forget them
@@ -79,6 +91,18 @@ class _Lost(Exception):
     def __init__(self, why: str, xorb: XetHash | None = None) -> None:
         super().__init__(why)
         self.why, self.xorb = why, xorb
+
+
+class Spoilt(Corrupt):
+    """The sealed copy of a file is damaged in a tensor, which is marked by now. `files`: all that needed it."""
+
+    def __init__(self, blob: Blob, error: Damaged, files: Sequence[str]) -> None:
+        super().__init__(_damaged(blob).text)
+        self.key, self.why, self.files = error.key, error.why, tuple(files)
+
+
+class _Unsealed(Corrupt):
+    """What was remembered of a file is not so any more: it has no sealed copy."""
 
 
 class Stripes:
@@ -208,7 +232,8 @@ class Store:
             return None
         blob = _as_blob(row)
         with self._rows_lock:
-            if age == self._forgotten:
+            # one that is damaged may be healed by any process at any time
+            if age == self._forgotten and not blob.damaged:
                 self._rows[sha256] = blob
             if len(self._rows) > ROWS_CACHED:
                 self._rows.popitem(last=False)
@@ -346,9 +371,25 @@ class Store:
 
     def sealed_bytes(self, blob: Blob) -> Iterator[bytes]:
         """The whole sealed copy, whatever other copy there is and whatever mark it bears: for whoever checks it."""
-        return self._unsealed(blob, 0, blob.size)
+        return self._sealed_bytes(blob, 0, blob.size)
 
     def _unsealed(self, blob: Blob, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes [start, stop) out of the sealed copy; out of the raw ones, if it turns out that there is none any
+        more, or that it is damaged and these are still there."""
+        try:
+            for piece in self._sealed_bytes(blob, start, stop):
+                yield piece
+                start += len(piece)
+        except _Unsealed:
+            pass
+        except Corrupt:
+            if self.blob(blob.sha256).sealed:
+                raise
+        else:
+            return
+        yield from self._sent_again(blob.sha256, start, stop)
+
+    def _sealed_bytes(self, blob: Blob, start: int, stop: int) -> Iterator[bytes]:
         """The bytes [start, stop) out of the sealed copy. Corrupt, and flagged, where it is damaged."""
         try:
             for piece in self._pieces(blob, start, stop):
@@ -362,8 +403,23 @@ class Store:
         try:
             yield from self._pieces(blob, start, stop)
         except Damaged as error:
-            self.flag_tensor(error.key, error.why)
-            raise _damaged(blob) from error
+            raise Spoilt(blob, error, self.flag_tensor(error.key, error.why)) from error
+
+    def _sent_again(self, sha256: Sha256, start: int, stop: int) -> Iterator[bytes]:
+        """Of a file that was swept since its row was read, and perhaps sent again, by whatever process."""
+        now = self.blob(sha256)
+        if now.damaged:
+            raise _damaged(now)
+        if now.sealed:
+            yield from self._pieces(now, start, stop)
+            return
+        try:
+            raw = self._raw_runs(now, start, stop)
+        except _Lost as error:
+            raise _Unsealed(f"The file {sha256} changes all the time ({error.why}); ask for it again") from error
+        if any(isinstance(piece, Made) for piece in raw):  # they would be made by the very threads that wait here
+            raise _Unsealed(f"The file {sha256} changes all the time; ask for it again")
+        yield from read_pieces(raw)
 
     def _pieces(self, blob: Blob, start: int, stop: int) -> Iterator[bytes]:
         segments = self.sealed_recipe(blob).segments(start, stop)
@@ -387,7 +443,7 @@ class Store:
             data = connection.execute(select(tables.blob.c.sealed).where(tables.blob.c.sha256 == blob.sha256)).scalar()
         if data is None:
             self.forget(blob.sha256)
-            raise Corrupt(f"The file {blob.sha256} is not sealed any more; ask for it again")
+            raise _Unsealed(f"The file {blob.sha256} is not sealed any more; ask for it again")
         try:
             found = recipe.decode_sealed(data, blob.sha256)
             if found.size != blob.size:
@@ -414,9 +470,11 @@ class Store:
 
         `sent_ms`: only if no bytes were uploaded since then.
         """
-        whole = update(tables.blob).where(tables.blob.c.sha256 == sha256, tables.blob.c.state == "whole")
-        if sent_ms is not None:
-            whole = whole.where(tables.blob.c.created_ms == sent_ms)
+        still = [] if sent_ms is None else [tables.blob.c.created_ms == sent_ms]
+        self._flag(sha256, why, xorb, *still)
+
+    def _flag(self, sha256: Sha256, why: str, xorb: XetHash | None, *still: ColumnElement[bool]) -> None:
+        whole = update(tables.blob).where(tables.blob.c.sha256 == sha256, tables.blob.c.state == "whole", *still)
         with self.db.write() as connection:
             changed = connection.execute(whole.values(state="damaged"))
             if changed.rowcount:
@@ -460,27 +518,69 @@ class Store:
             self.flag(sha256, why, xorb)
 
     def lose_sealed(self, sha256: Sha256, why: str) -> None:
-        """The sealed copy of a blob is not whole: one with its raw bytes here does without it, any other is damaged."""
+        """The sealed copy of a blob is not whole: one whose raw bytes are there does without it; any other is damaged,
+        and so are the xorbs that nothing else has the bytes of."""
         with self.db.write() as connection:
-            raw = connection.execute(
-                update(tables.blob)
-                .where(tables.blob.c.sha256 == sha256, tables.blob.c.raw == "here", tables.blob.c.sealed.is_not(None))
-                .values(**UNSEALED)
-            ).rowcount
-            if raw:
-                connection.execute(delete(tables.blob_tensor).where(tables.blob_tensor.c.sha256 == sha256))
-            built = select(tables.blob_xorb.c.xorb).where(tables.blob_xorb.c.sha256 == sha256)
-            xorbs = connection.execute(
-                select(tables.xorb.c.hash).where(tables.xorb.c.hash.in_(built), tables.xorb.c.state == "virtual")
-            ).scalars()
-            virtual = [] if raw else [XetHash(name) for name in xorbs]
+            here = _unseal(connection, sha256, tables.blob.c.raw == "here")
         self.forget(sha256)
-        if raw:
+        if here or self.go_back(sha256):
             log.warning("sealed copy lost; the raw one serves", sha256=sha256, why=why)
             return
-        self.flag(sha256, why)
-        for name in virtual:
-            self.flag_xorb(name, why)
+        # else another reader has found it, and has gone back, meanwhile
+        self._flag(sha256, why, None, tables.blob.c.sealed.is_not(None), tables.blob.c.raw != "here")
+        now = self.find(sha256)
+        if now is None or not now.damaged:
+            return
+        made = (
+            select(tables.xorb.c.hash, tables.xorb.c.raw_bytes)
+            .join(tables.blob_xorb, tables.blob_xorb.c.xorb == tables.xorb.c.hash)
+            .where(tables.blob_xorb.c.sha256 == sha256, tables.xorb.c.state == "virtual")
+        )
+        with self.db.read() as connection:
+            rows = connection.execute(made).all()
+            lost = [XetHash(row.hash) for row in rows if not self.covers(connection, XetHash(row.hash), row.raw_bytes)]
+        for name in lost:
+            if not self.mend_xorb(name):
+                self.flag_xorb(name, why)
+
+    def go_back(self, sha256: Sha256) -> bool:
+        """A sealed blob becomes what it was before it was sealed, if its raw bytes are not used any more and still lie,
+        all of them and right, in objects. They are read and hashed first.
+
+        Who deletes such an object does it in the transaction that tells of it: what a transaction finds, stays.
+        """
+        self.forget(sha256)
+        blob = self.find(sha256)
+        if blob is None or not blob.sealed or blob.raw_here:
+            return False
+        try:
+            runs = self._object_runs(blob)
+            if runs is None or wrong_bytes(blob, read_runs(runs)) is not None:
+                return False
+        except HeadwaterError:
+            return False
+        mine = select(tables.blob_xorb.c.xorb).where(tables.blob_xorb.c.sha256 == sha256)
+        with self.db.write() as connection:
+            readable = tables.xorb.c.state.in_(("here", "virtual"))
+            lost = select(tables.xorb.c.hash).where(tables.xorb.c.hash.in_(mine), ~readable).limit(1)
+            if self._object_runs(blob) is None or connection.execute(lost).first() is not None:
+                return False
+            if not _unseal(connection, sha256, tables.blob.c.created_ms == blob.sent_ms):
+                return False
+            connection.execute(update(tables.blob).where(tables.blob.c.sha256 == sha256).values(state="whole"))
+            again = update(tables.xorb).where(tables.xorb.c.hash.in_(mine), tables.xorb.c.state == "virtual")
+            connection.execute(again.values(state="here"))
+        self.forget(sha256)
+        return True
+
+    def _object_runs(self, blob: Blob) -> list[FileRun] | None:
+        """Where the raw bytes of a blob lie, whether they are used or not; None if an object is gone or too short."""
+        if blob.terms is None:
+            key = blob_key(blob.sha256)
+            return [FileRun(self.objects.path(key), 0, blob.size)] if self.objects.size(key) == blob.size else None
+        if any((self.objects.size(xorb_key(term.xorb)) or 0) < term.raw_stop for term in blob.terms):
+            return None
+        return [FileRun(self.objects.path(xorb_key(term.xorb)), term.raw_start, term.raw_stop) for term in blob.terms]
 
     def flag_tensor(self, key: bytes, why: str) -> list[str]:
         """Marks a stored tensor damaged, and every file that needs it, be it as the parent of its own tensors.
@@ -493,47 +593,69 @@ class Store:
                 .where(tables.tensor.c.key == key, tables.tensor.c.state == "whole")
                 .values(state="damaged")
             )
-            # what is written in its place when its file comes again has its own bytes
-            damaged = select(tables.tensor.c.id).where(tables.tensor.c.key == key)
-            connection.execute(delete(tables.tensor_copy).where(tables.tensor_copy.c.tensor.in_(damaged)))
             blobs = list(connection.execute(files_on(key)).scalars())
+            unmarked = select(tables.blob.c.sha256).where(tables.blob.c.state == "whole")
+            unmarked = unmarked.where(tables.blob.c.sha256.in_(files_on(key).order_by(None)))
+            told = list(connection.execute(unmarked).scalars())
         self.tensors.forget(key)
-        for sha256 in blobs:
+        for sha256 in told:
             self.lose_sealed(Sha256(sha256), f"tensor {key.hex()}: {why}")
         return blobs
 
     def lose_copy(self, known: Known, lost: Place, why: str) -> bool:
         """One of a tensor's two copies is not whole, and the other is: it does without `lost` until upkeep writes a
         second one again. False when its rows say something else by now. One event."""
-        tensor, copy, second = tables.tensor, tables.tensor_copy, known.second
+        second = known.second
         if second is None:
             return False
         with self.db.write() as connection:
-            as_known = connection.execute(
-                select(tensor.c.id)
-                .join(copy, copy.c.tensor == tensor.c.id)
-                .where(tensor.c.id == known.id, tensor.c.pack == known.place.pack, tensor.c.start == known.place.start)
-                .where(copy.c.pack == second.pack, copy.c.start == second.start)
-            ).first()
-            if as_known is None:
+            if not _is_as_known(connection, known, "whole"):
                 return False
-            connection.execute(delete(copy).where(copy.c.tensor == known.id))
-            if lost == known.place:
-                placed = update(tensor).where(tensor.c.id == known.id)
-                connection.execute(placed.values(pack=second.pack, start=second.start))
+            _stays(connection, known, second if lost == known.place else known.place)
             name, now = known.key.hex(), self.clock.now_ms()
             events.append(connection, "copy.damaged", now, tensor=name, pack=lost.pack, why=why)
         self.tensors.forget(known.key)
         log.warning("one copy of a tensor lost; the other one serves", tensor=name, pack=lost.pack, why=why)
         return True
 
+    def mend_tensor(self, key: bytes) -> str | None:
+        """Takes the mark off a tensor that proves right after all, where it lies or in its second copy: all of it is
+        read and gives its key. What is wrong with it still; the files that need it are another matter."""
+        known = self.tensors.find_damaged(key)
+        if known is None:
+            return None  # swept, or stored anew
+        right: list[Place] = []
+        wrong: list[str] = []
+        for copy in known.copies:
+            try:
+                self.tensors.prove_all(copy)
+                right.append(copy.place)
+            except Damaged as error:
+                wrong.append(error.why if error.key == key else f"its parent {error.key.hex()}: {error.why}")
+        if not right:
+            return "; ".join(wrong)
+        with self.db.write() as connection:
+            if not _is_as_known(connection, known, "damaged"):
+                return None
+            whole = update(tables.tensor).where(tables.tensor.c.id == known.id)
+            connection.execute(whole.values(state="whole"))
+            if wrong:
+                _stays(connection, known, right[0])
+        self.tensors.forget(key)
+        log.info("a tensor is whole after all", tensor=key.hex())
+        return None
+
     def _first_lost(self, known: Known, why: str) -> None:
         """For a reader, who has got his bytes out of the second copy already: nothing that goes wrong here is his."""
         try:
-            self.tensors.prove(known.copies[-1])
-            self.lose_copy(known, known.place, why)
+            self.lose_first(known, why)
         except HeadwaterError as error:
             log.error("tensor not healed", tensor=known.key.hex(), why=error.text)
+
+    def lose_first(self, known: Known, why: str) -> None:
+        """The second copy of a tensor takes the place of the first; Corrupt if it is not right either."""
+        self.tensors.prove(known.copies[-1])
+        self.lose_copy(known, known.place, why)
 
     def flag_object(self, path: Path, why: str) -> None:
         """Marks what lies in this file of the store damaged. Not what was deleted meanwhile, and maybe sent again."""
@@ -551,10 +673,74 @@ class Store:
             self.flag_xorb(XetHash("".join(parts)), why)
 
     def mend(self, sha256: Sha256) -> None:
-        """Takes the mark off a blob whose bytes were hashed again and are right."""
+        """Takes the mark off a blob whose bytes were hashed again and are right; what was lost with it can be made of
+        it again."""
+        lost = (
+            select(tables.xorb.c.hash, tables.xorb.c.raw_bytes)
+            .join(tables.blob_xorb, tables.blob_xorb.c.xorb == tables.xorb.c.hash)
+            .where(tables.blob_xorb.c.sha256 == sha256, tables.xorb.c.state == "damaged")
+        )
         with self.db.write() as connection:
             connection.execute(update(tables.blob).where(tables.blob.c.sha256 == sha256).values(state="whole"))
+            for row in connection.execute(lost).all():
+                # an object that is there is a bad one, and would be read
+                is_gone = self.objects.size(xorb_key(XetHash(row.hash))) is None
+                if is_gone and self.covers(connection, XetHash(row.hash), row.raw_bytes):
+                    made = update(tables.xorb).where(tables.xorb.c.hash == row.hash)
+                    connection.execute(made.values(state="virtual"))
         self.forget(sha256)
+
+    def mend_xorb(self, name: XetHash) -> bool:
+        """Whether the object of a xorb that was given up or marked is there and right; then it is used again."""
+        with self.db.read() as connection:
+            row = connection.execute(select(tables.xorb).where(tables.xorb.c.hash == name)).first()
+        index = None if row is None else index_of(name, row.raw_bytes, row.hashes, row.lengths)
+        if row is None or index is None:
+            return False
+        try:
+            if self.wrong_xorb(index) is not None:
+                return False
+        except HeadwaterError:
+            return False
+        with self.db.write() as connection:
+            if self.objects.size(xorb_key(name)) != index.raw_bytes:
+                return False
+            given_up = tables.xorb.c.state.in_(("virtual", "damaged"))
+            again = update(tables.xorb).where(tables.xorb.c.hash == name, given_up)
+            changed = connection.execute(again.values(state="here")).rowcount
+        self._forget_xorb(name)
+        return bool(changed)
+
+    def wrong_xorb(self, index: XorbIndex) -> str | None:
+        """What is wrong with the object of a xorb, all of which is read, and with its row."""
+        key = xorb_key(index.hash)
+        size = self.objects.size(key)
+        if size != index.raw_bytes:
+            return f"has {size} bytes on the disk, expected {index.raw_bytes}"
+        if hashes.to_text(hashes.merkle_root(index.hashes, index.lengths)) != index.hash:
+            return "its row's chunk hashes do not make its name"
+        path, at = self.objects.path(key), 0
+        for number, length in enumerate(index.lengths.tolist()):
+            data = b"".join(read_runs([FileRun(path, at, at + length)]))
+            at += length
+            if hashes.chunk_hash(data) != index.hashes[hashes.HASH_BYTES * number : hashes.HASH_BYTES * (number + 1)]:
+                return f"chunk {number} of {len(index.lengths)} does not match its hash"
+        return None
+
+    def covers(self, connection: Connection, name: XetHash, raw_bytes: int) -> bool:
+        """Whether every byte of a xorb is in a sealed file that is whole, as far as anybody knows."""
+        at = 0
+        is_right: dict[str, bool] = {}
+        places = self.placements(name, connection)
+        for start, stop, sha256 in sorted((start, stop, blob.sha256) for start, stop, blob, _at in places):
+            if sha256 not in is_right:
+                is_right[sha256] = not stands_on_damage(connection, sha256)
+            if not is_right[sha256]:
+                continue
+            if start > at:
+                return False
+            at = max(at, stop)
+        return at >= raw_bytes
 
     def forget_xorb(self, name: str) -> None:
         self._forget_xorb(name)
@@ -595,6 +781,68 @@ def files_on(key: bytes) -> Select[Any]:
         .distinct()
         .order_by(tables.blob_tensor.c.sha256)
     )
+
+
+def _damaged_below() -> Select[Any]:
+    below = select(tables.blob_tensor.c.tensor.label("id")).where(tables.blob_tensor.c.sha256 == bindparam("sha256"))
+    needed = below.cte("needed", recursive=True)
+    link = tables.tensor_parent
+    needed = needed.union(select(link.c.parent).join(needed, link.c.tensor == needed.c.id))
+    damaged = select(tables.tensor.c.id).where(
+        tables.tensor.c.id.in_(select(needed.c.id)), tables.tensor.c.state == "damaged"
+    )
+    return damaged.limit(1)
+
+
+_DAMAGED_BELOW = _damaged_below()
+
+
+def stands_on_damage(connection: Connection, sha256: str) -> bool:
+    """Whether a tensor is marked damaged that a sealed file needs: between that mark and the file's own, a process may
+    have ended."""
+    return connection.execute(_DAMAGED_BELOW, {"sha256": sha256}).first() is not None
+
+
+def wrong_bytes(blob: Blob, pieces: Iterable[bytes]) -> str | None:
+    """What is wrong with the bytes of a blob."""
+    digest, size = hashlib.sha256(), 0
+    for data in pieces:
+        digest.update(data)
+        size += len(data)
+    if digest.hexdigest() == blob.sha256 and size == blob.size:
+        return None
+    return f"its {size} bytes hash to {digest.hexdigest()}, expected {blob.size} bytes"
+
+
+def _unseal(connection: Connection, sha256: Sha256, *still: ColumnElement[bool]) -> bool:
+    """A sealed blob has its raw bytes alone, if it is `still` so."""
+    sealed = update(tables.blob).where(tables.blob.c.sha256 == sha256, tables.blob.c.sealed.is_not(None), *still)
+    if connection.execute(sealed.values(**UNSEALED)).rowcount == 0:
+        return False
+    connection.execute(delete(tables.blob_tensor).where(tables.blob_tensor.c.sha256 == sha256))
+    return True
+
+
+def _is_as_known(connection: Connection, known: Known, state: str) -> bool:
+    """Whether a tensor, and its second copy if it had one, lie where it was known to."""
+    tensor, copy = tables.tensor, tables.tensor_copy
+    asked = select(tensor.c.id).where(
+        tensor.c.id == known.id,
+        tensor.c.state == state,
+        tensor.c.pack == known.place.pack,
+        tensor.c.start == known.place.start,
+    )
+    if known.second is not None:
+        asked = asked.join(copy, copy.c.tensor == tensor.c.id)
+        asked = asked.where(copy.c.pack == known.second.pack, copy.c.start == known.second.start)
+    return connection.execute(asked).first() is not None
+
+
+def _stays(connection: Connection, known: Known, place: Place) -> None:
+    """Of a tensor's two copies only that at `place` stays."""
+    connection.execute(delete(tables.tensor_copy).where(tables.tensor_copy.c.tensor == known.id))
+    first = update(tables.tensor).where(tables.tensor.c.id == known.id)
+    connection.execute(first.values(pack=place.pack, start=place.start))
 
 
 def standing_on(roots: Sequence[int]) -> CTE:

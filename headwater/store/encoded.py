@@ -34,15 +34,12 @@ BLOCK_CACHE_BYTES = 64 << 20  # if nobody says otherwise
 
 _T = TypeVar("_T")
 
-KNOWN = (
-    select(
-        tables.tensor,
-        tables.tensor_copy.c.pack.label("second_pack"),
-        tables.tensor_copy.c.start.label("second_start"),
-    )
-    .join(tables.tensor_copy, tables.tensor_copy.c.tensor == tables.tensor.c.id, isouter=True)
-    .where(tables.tensor.c.state == "whole")
-)
+_STORED = select(
+    tables.tensor,
+    tables.tensor_copy.c.pack.label("second_pack"),
+    tables.tensor_copy.c.start.label("second_start"),
+).join(tables.tensor_copy, tables.tensor_copy.c.tensor == tables.tensor.c.id, isouter=True)
+KNOWN = _STORED.where(tables.tensor.c.state == "whole")
 """The rows that `known_of` takes."""
 
 
@@ -138,6 +135,14 @@ class Tensors:
         self._keep([known])
         return known
 
+    def find_damaged(self, key: bytes) -> Known | None:
+        """A tensor that is here and marked damaged."""
+        with self._db.read() as connection:
+            row = connection.execute(
+                _STORED.where(tables.tensor.c.key == key, tables.tensor.c.state == "damaged")
+            ).first()
+        return None if row is None else known_of(row)
+
     def look_up(self, keys: Collection[bytes]) -> None:
         """Reads the rows of many tensors at once, so that each `find` that follows costs nothing."""
         with self._lock:
@@ -202,9 +207,23 @@ class Tensors:
 
     def prove(self, known: Known) -> None:
         """Reads all of the entry at just this place, whatever is remembered of it. Damaged if it, or a parent, is."""
+        for _block in self._proven(known):
+            pass
+
+    def prove_all(self, known: Known) -> None:
+        """As `prove`; and the whole gives the tensor's key."""
+        from headwater.codec import Hasher  # noqa: PLC0415 - see above
+
+        hasher = Hasher(known.form)
+        for block in self._proven(known):
+            hasher.update(block)
+        if hasher.key() != known.key:
+            raise Damaged(known.key, "its bytes do not give its key")
+
+    def _proven(self, known: Known) -> Iterator[bytes]:
         opened = self._decoder_of(known, self.index_of(known), 0)
         for number in range(len(opened.index.stored)):
-            self._decoded(opened, number)
+            yield self._decoded(opened, number)
 
     def forget(self, key: bytes | None = None) -> None:
         """What is remembered of a tensor, or of all: another process has written or damaged some."""

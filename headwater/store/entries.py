@@ -55,8 +55,9 @@ class Entries:
         self.stored_bytes = 0
         self.derived = 0
 
-    def parents(self, key: bytes, kin: Sequence[Why]) -> list[Why]:
-        """Those of `kin` that are not too deep; in place of one that is, what it stands on itself (a key frame).
+    def parents(self, key: bytes, kin: Sequence[Why], allows: Callable[[bytes], bool]) -> list[Why]:
+        """Those of `kin` that are not too deep; in place of one that is, what it stands on itself (a key frame), as far
+        as that is allowed to be a parent.
 
         None for a tensor that is here and damaged: what stands on it must not become its parent.
         """
@@ -72,7 +73,9 @@ class Entries:
                 continue
             for root in self.known.index(parent).parents:
                 above = self.known.find(root)
-                if above is not None and above.depth < self._bounds.depth_max and above.form == known.form:
+                if above is None or above.depth >= self._bounds.depth_max or above.form != known.form:
+                    continue
+                if allows(root):
                     found.append((root, f"{why}, through its own parent"))
         return [(parent, why) for parent, why in dict(found).items() if parent != key][:PARENTS_MAX]
 
@@ -145,7 +148,9 @@ class Entries:
             connection.execute(
                 update(tables.tensor).where(tables.tensor.c.key == key).values(**fresh[key], state="whole")
             )
-            connection.execute(delete(tables.tensor_parent).where(tables.tensor_parent.c.tensor == known[key].id))
+            # what it stood on, and a second copy of what it was before; upkeep writes one of what it is now
+            for named in (tables.tensor_parent, tables.tensor_copy):
+                connection.execute(delete(named).where(named.c.tensor == known[key].id))
         made = [{**row, "created_ms": now} for key, row in fresh.items() if key not in known]
         if made:
             connection.execute(insert(tables.tensor), made)

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Select, exists, or_, select, update
 
-from headwater.ground.errors import HeadwaterError
+from headwater.ground.errors import Corrupt, HeadwaterError
 from headwater.ground.faults import checkpoint
 from headwater.ground.log import log
 from headwater.ground.names import Sha256
 from headwater.store import tables
-from headwater.store.blobs import Blob, Store
+from headwater.store.blobs import Blob, Store, stands_on_damage, wrong_bytes
 from headwater.store.hashes import XetHash
-from headwater.store.objects import blob_key, xorb_key
+from headwater.store.objects import Part, blob_key, xorb_key
 from headwater.store.xets import Xets
 
 PAGE = 500
@@ -54,28 +54,42 @@ def evict(
 
 
 def _delete(store: Store) -> tuple[int, int]:
-    """Objects that were leaving at the last look."""
+    """Objects that were leaving at the last look. Not of a file whose sealed copy is known to be damaged, or stands on
+    what is: its raw bytes may be the last right ones.
+
+    Each goes in the transaction that tells of it: a row that says otherwise has its object (`Store.go_back`).
+    """
     count = freed = 0
-    leaving = select(tables.blob.c.sha256).where(tables.blob.c.raw == "leaving", tables.blob.c.sealed.is_not(None))
+    leaving = select(tables.blob.c.sha256).where(
+        tables.blob.c.raw == "leaving", tables.blob.c.sealed.is_not(None), tables.blob.c.state == "whole"
+    )
     for name in _names(store, leaving, tables.blob.c.sha256):
-        with store.stripes.hold(name):
+        with store.stripes.hold(name), store.db.write_soft() as connection:
+            gone = update(tables.blob).where(
+                tables.blob.c.sha256 == name,
+                tables.blob.c.raw == "leaving",
+                tables.blob.c.sealed.is_not(None),
+                tables.blob.c.state == "whole",
+            )
+            if stands_on_damage(connection, name) or not connection.execute(gone.values(raw="gone")).rowcount:
+                continue
             freed += store.objects.size(blob_key(name)) or 0
             store.objects.delete(blob_key(name))
             checkpoint("evict.deleted")
-            with store.db.write_soft() as connection:
-                gone = update(tables.blob).where(tables.blob.c.sha256 == name, tables.blob.c.raw == "leaving")
-                count += connection.execute(gone.values(raw="gone")).rowcount
+            count += 1
         store.forget(name)
     virtual = select(tables.xorb.c.hash).where(tables.xorb.c.state == "virtual")
     for name in _names(store, virtual, tables.xorb.c.hash):
         key = xorb_key(XetHash(name))
-        size = store.objects.size(key)
-        if size is None:
+        if store.objects.size(key) is None:
             continue
-        with store.stripes.hold(name):
-            if _xorb_state(store, name) == "virtual":
+        with store.stripes.hold(name), store.db.write_soft() as connection:
+            row = connection.execute(
+                select(tables.xorb.c.raw_bytes).where(tables.xorb.c.hash == name, tables.xorb.c.state == "virtual")
+            ).first()
+            if row is not None and store.covers(connection, XetHash(name), row.raw_bytes):
+                freed += store.objects.size(key) or 0
                 store.objects.delete(key)
-                freed += size
     return count, freed
 
 
@@ -113,6 +127,8 @@ def _hot(store: Store, cache_bytes: int, heat: Mapping[Sha256, int]) -> list[Sha
         blob = store.find(sha256)
         if blob is None or not blob.sealed or blob.damaged or read_bytes < blob.size or blob.size > left:
             continue
+        if blob.terms is not None and not blob.raw_here:
+            continue  # what came through Xet does not come back raw, and takes nobody's room
         left -= blob.size
         found.append(sha256)
     return found
@@ -134,8 +150,9 @@ def _warm(store: Store, sha256: Sha256) -> int:
 
 def _write_raw(store: Store, blob: Blob) -> None:
     with store.objects.begin() as part:
-        for piece in store.sealed_bytes(blob):
-            part.write(piece)
+        wrong = wrong_bytes(blob, _written(part, store.sealed_bytes(blob)))
+        if wrong is not None:
+            raise Corrupt(wrong)
         with store.stripes.hold(blob.sha256):
             store.objects.land(part, blob_key(blob.sha256))
             with store.db.write_soft() as connection:
@@ -144,6 +161,12 @@ def _write_raw(store: Store, blob: Blob) -> None:
                 )
                 connection.execute(here.values(raw="here"))
             store.forget(blob.sha256)
+
+
+def _written(part: Part, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        part.write(piece)
+        yield piece
 
 
 def _unneeded_xorbs(store: Store) -> Iterator[XetHash]:
@@ -157,11 +180,11 @@ def _unneeded_xorbs(store: Store) -> Iterator[XetHash]:
 
 
 def _raw_user() -> ColumnElement[bool]:
-    """Whether a file needs the bytes of a xorb itself."""
+    """Whether a file needs the bytes of a xorb itself, or may be healed by them."""
     return exists().where(
         tables.blob_xorb.c.xorb == tables.xorb.c.hash,
         tables.blob.c.sha256 == tables.blob_xorb.c.sha256,
-        tables.blob.c.raw == "here",
+        or_(tables.blob.c.raw == "here", tables.blob.c.state == "damaged"),
     )
 
 
@@ -173,8 +196,8 @@ def _virtual(xets: Xets, name: XetHash, keep_ms: int) -> int:
             row = connection.execute(select(tables.xorb).where(tables.xorb.c.hash == name)).first()
             if row is None or row.state != "here" or _is_used_raw(connection, name):
                 return 0
-            covered = _covered(store, connection, name, row.raw_bytes)
-            if not covered and row.offered_ms >= keep_ms:
+            covered = store.covers(connection, name, row.raw_bytes)
+            if not covered and (row.offered_ms >= keep_ms or _may_be_needed(connection, name)):
                 return 0
             if not covered:
                 connection.execute(tables.dedup.delete().where(tables.dedup.c.xorb == name))
@@ -193,19 +216,10 @@ def _is_used_raw(connection: Connection, name: str) -> bool:
     return connection.execute(asked).first() is not None
 
 
-def _covered(store: Store, connection: Connection, name: XetHash, raw_bytes: int) -> bool:
-    """Whether every byte of a xorb is in a sealed file that is whole."""
-    at = 0
-    for start, stop in sorted((start, stop) for start, stop, _blob, _at in store.placements(name, connection)):
-        if start > at:
-            return False
-        at = max(at, stop)
-    return at >= raw_bytes
-
-
-def _xorb_state(store: Store, name: str) -> str | None:
-    with store.db.read() as connection:
-        return connection.execute(select(tables.xorb.c.state).where(tables.xorb.c.hash == name)).scalar()
+def _may_be_needed(connection: Connection, name: str) -> bool:
+    """Whether a file that is built on a xorb stands on a damaged tensor, and does not know it yet."""
+    built = select(tables.blob_xorb.c.sha256).where(tables.blob_xorb.c.xorb == name)
+    return any(stands_on_damage(connection, sha256) for sha256 in connection.execute(built).scalars().all())
 
 
 def _names(store: Store, asked: Select[Any], key: ColumnElement[str]) -> Iterator[str]:

@@ -6,11 +6,12 @@ For a process that owns the data folder alone. What other files hold as their ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
 
+from headwater.ground.db import batches
 from headwater.ground.errors import Conflict, Corrupt, Unavailable
 from headwater.ground.names import Sha256
 from headwater.store import sweep, tables
@@ -29,10 +30,17 @@ class Purged:
     freed_bytes: int
 
 
-def purge(store: Store, xets: Xets, rebaser: Rebaser, files: Sequence[Sha256]) -> Purged:
+def purge(
+    store: Store,
+    xets: Xets,
+    rebaser: Rebaser,
+    files: Sequence[Sha256],
+    moved: Callable[[Collection[Sha256]], None] = lambda _dependants: None,
+) -> Purged:
     """Conflict when a repo still holds one of them, or another file is made from its bytes.
 
-    Of one that is not here any more, what packs may still hold is destroyed.
+    `moved` is told which others stood on them, and are stored without parents now, as soon as that is so: for some
+    there may be other relatives. Of one that is not here any more, what packs may still hold is destroyed.
     """
     keys = _only_theirs(store, files)
     are_known = all(store.find(sha256) is not None for sha256 in files)
@@ -40,6 +48,7 @@ def purge(store: Store, xets: Xets, rebaser: Rebaser, files: Sequence[Sha256]) -
         built = select(tables.blob_xorb.c.xorb).where(tables.blob_xorb.c.sha256.in_(list(files))).distinct()
         unused = list(connection.execute(built).scalars())
     anew = rebaser.free(keys)
+    moved(sorted(_files_of(store, anew) - set(files)))
     swept = sweep.blobs(store, files, FOREVER_MS)
     left = [sha256 for sha256 in files if store.find(sha256) is not None]
     if left:
@@ -52,7 +61,7 @@ def purge(store: Store, xets: Xets, rebaser: Rebaser, files: Sequence[Sha256]) -
     emptied = sweep.packs(store, shred=remains)
     if remains and not emptied.packs:
         raise Unavailable("Another process is writing packs just now; run it again to destroy what is left in them.")
-    return Purged(swept.blobs, anew, swept.freed_bytes + xorbs.freed_bytes + emptied.freed_bytes)
+    return Purged(swept.blobs, len(anew), swept.freed_bytes + xorbs.freed_bytes + emptied.freed_bytes)
 
 
 def _only_theirs(store: Store, files: Sequence[Sha256]) -> set[bytes]:
@@ -69,6 +78,18 @@ def _only_theirs(store: Store, files: Sequence[Sha256]) -> set[bytes]:
     )
     with store.db.read() as connection:
         return set(connection.execute(asked).scalars())
+
+
+def _files_of(store: Store, keys: Iterable[bytes]) -> set[Sha256]:
+    """The files that have one of these tensors as their own."""
+    found: set[Sha256] = set()
+    uses = tables.blob_tensor
+    asked = select(uses.c.sha256).join_from(uses, tables.tensor, tables.tensor.c.id == uses.c.tensor).distinct()
+    with store.db.read() as connection:
+        for batch in batches(keys):
+            rows = connection.execute(asked.where(tables.tensor.c.key.in_(batch)))
+            found.update(Sha256(one) for one in rows.scalars())
+    return found
 
 
 def _with_remains(store: Store, keys: set[bytes] | None) -> frozenset[int]:

@@ -21,9 +21,9 @@ from headwater.store import tables
 from headwater.store.blobs import Store
 from headwater.store.encoded import CHAIN_MAX, Known
 from headwater.store.entries import PARENTS_MAX, Bounds, Entries, Why
-from headwater.store.kin import Kin, Relative, reader_of
+from headwater.store.kin import Kin, May, Relative, no_other, tensors_of
 from headwater.store.seal import Report, Sealer, Stopped
-from headwater.store.splitting import split
+from headwater.store.splitting import Beside
 from headwater.store.writing import Writing
 
 GAIN = 0.9  # a tensor moves to a better parent if it takes less than this share of what it takes now
@@ -45,34 +45,41 @@ class Rebaser:
         self._bounds = bounds or Bounds()
         self._moving: set[bytes] = set()  # what is moved, and all above it: nothing of it becomes a parent meanwhile
 
-    def rebase(self, sha256: Sha256, name: str, relatives: Sequence[Relative] = ()) -> Report:
-        """Only these relatives, and what they stand on, may be parents of the file's tensors afterwards."""
+    def rebase(
+        self,
+        sha256: Sha256,
+        name: str,
+        relatives: Sequence[Relative] = (),
+        may: May = no_other,
+        beside: Sequence[Beside] = (),
+    ) -> Report:
+        """Only tensors of these relatives, and others that `may` says yes to, are parents of the file's afterwards."""
         self._store.forget(sha256)
         blob = self._store.blob(sha256)
         if not blob.sealed and not blob.damaged:
             return Sealer(self._store, self._bounds, self._going, self._progress, self._wait_s).seal(
-                sha256, name, relatives
+                sha256, name, relatives, may, beside
             )
         with self._store.packs.alone(self._wait_s):
             recipe = self._store.sealed_recipe(blob)
             unused: list[str] = []
-            kin = Kin(self._store, relatives, unused)
+            kin = Kin(self._store, relatives, unused, may)
             offered: dict[bytes, list[Why]] = {}
-            for tensor in split(name, blob.size, reader_of(self._store, blob)):
+            for tensor in tensors_of(self._store, blob, name, beside):
                 for piece in recipe.segments(tensor.start, tensor.stop):
                     if piece.key and piece.start == 0:
                         offered.setdefault(piece.key, []).extend(kin.of(tensor.name))
-            allowed = self._with_roots(kin.keys) | recipe.keys
-            moved = self._stored_anew(sha256, sorted(recipe.keys), offered, lambda key: key in allowed)
+            own = recipe.keys
+            moved = self._stored_anew(sha256, sorted(own), offered, lambda key: key in own or kin.allows(key))
         return Report(sha256, blob.size, True, "", sum(known.place.length for known in moved), len(recipe.keys),
                       derived=len(moved), unused=tuple(unused))  # fmt: skip
 
-    def free(self, keys: Iterable[bytes]) -> int:
-        """No tensor but these stands on any of these afterwards; how many were stored anew."""
+    def free(self, keys: Iterable[bytes]) -> list[bytes]:
+        """No tensor but these stands on any of these afterwards; the keys of those that were stored anew."""
         banned = set(keys)
         with self._store.packs.alone(self._wait_s):
             children = sorted(self._children(banned) - banned)
-            return len(self._stored_anew(None, children, {}, lambda key: key not in banned))
+            return [known.key for known in self._stored_anew(None, children, {}, lambda key: key not in banned)]
 
     def _stored_anew(
         self,
@@ -185,19 +192,6 @@ class Rebaser:
         )
         with self._store.db.read() as connection:
             return connection.execute(asked.limit(1)).first() is not None
-
-    def _with_roots(self, keys: set[bytes]) -> set[bytes]:
-        """These, and all that they stand on."""
-        found, fresh = set(keys), set(keys)
-        while fresh:
-            fresh = {
-                parent
-                for key in fresh
-                if self._store.tensors.find(key) is not None
-                for parent in self._store.tensors.index(key).parents
-            } - found
-            found |= fresh
-        return found
 
     def _prove(self, entries: Entries, known: Known) -> None:
         hasher = Hasher(known.form)

@@ -6,6 +6,7 @@ those may not know of. Refuses to know repos.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, case, func, select
@@ -13,8 +14,8 @@ from sqlalchemy import ColumnElement, case, func, select
 from headwater.ground.names import Sha256
 from headwater.store import tables
 from headwater.store.blobs import Store
-from headwater.store.kin import reader_of
-from headwater.store.splitting import split
+from headwater.store.kin import tensors_of
+from headwater.store.splitting import Beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +160,8 @@ def _sum(column: ColumnElement[int], what: ColumnElement[bool]) -> ColumnElement
     return func.coalesce(func.sum(case((what, column), else_=0)), 0)
 
 
-def explain(store: Store, sha256: Sha256, name: str) -> Costs:
-    """One file, tensor by tensor. `name` is its file name, which tells its format."""
+def explain(store: Store, sha256: Sha256, name: str, beside: Sequence[Beside] = ()) -> Costs:
+    """One file, tensor by tensor. `name` is its file name, which tells its format, as `beside` may."""
     blob = store.blob(sha256)
     if not blob.sealed:
         with store.db.read() as connection:
@@ -170,7 +171,7 @@ def explain(store: Store, sha256: Sha256, name: str) -> Costs:
     rows = _rows(store, sha256)
     found: list[Explained] = []
     typed = 0
-    for tensor in split(name, blob.size, reader_of(store, blob)):
+    for tensor in tensors_of(store, blob, name, beside):
         for segment in recipe.segments(tensor.start, tensor.stop):
             if segment.key in rows and segment.start == 0:
                 found.append(_explained(tensor.name, rows[segment.key]))

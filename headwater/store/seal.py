@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from headwater import codec
 from headwater.codec import Form
-from headwater.ground.errors import Conflict, Corrupt, HeadwaterError
+from headwater.ground.errors import Conflict, Corrupt, EntryMissing, HeadwaterError
 from headwater.ground.faults import checkpoint
 from headwater.ground.log import log
 from headwater.ground.names import Sha256
@@ -27,10 +27,10 @@ from headwater.store import chunking, recipe, tables
 from headwater.store.blobs import UNSEALED, Blob, Store, files_on
 from headwater.store.encoded import Damaged, Tensors
 from headwater.store.entries import CACHE_BYTES, Bounds, Entries
-from headwater.store.kin import Kin, Relative, reader_of
+from headwater.store.kin import Kin, May, Relative, no_other, reader_of, tensors_of
 from headwater.store.objects import read_pieces
 from headwater.store.recipe import SEGMENTS_MAX, Segment
-from headwater.store.splitting import Named, split
+from headwater.store.splitting import Beside, Named
 from headwater.store.writing import Writing
 
 ATTEMPTS_MAX = 16  # of one file, each after damage that nobody knew of was found
@@ -82,18 +82,27 @@ class Sealer:
         self._going = going
         self._progress = progress
 
-    def seal(self, sha256: Sha256, name: str, relatives: Sequence[Relative] = ()) -> Report:
-        """One file. Unavailable while another process seals; Corrupt when the raw bytes are not right; Stopped."""
+    def seal(
+        self,
+        sha256: Sha256,
+        name: str,
+        relatives: Sequence[Relative] = (),
+        may: May = no_other,
+        beside: Sequence[Beside] = (),
+    ) -> Report:
+        """One file. `may` is asked for what relatives stand on, `beside` for what the file holds.
+
+        Unavailable while another process seals; Corrupt when the raw bytes are not right; Stopped.
+        """
         with self._store.packs.alone(self._wait_s):
             self._store.forget(sha256)
             blob = self._store.blob(sha256)
             if blob.sealed or blob.damaged or not blob.raw_here:
                 return Report(sha256, blob.size, blob.sealed, "it is sealed" if blob.sealed else "it is damaged")
-            read = reader_of(self._store, blob)
-            tensors = split(name, blob.size, read)
+            tensors: Sequence[Named] = tensors_of(self._store, blob, name, beside)
             for _attempt in range(ATTEMPTS_MAX):
                 try:
-                    return self._sealed(blob, tensors, relatives)
+                    return self._sealed(blob, tensors, relatives, may)
                 except _Missing:
                     continue  # what was damaged is marked by now, and will be written
                 except _NotProven as error:
@@ -102,11 +111,11 @@ class Sealer:
                     tensors, relatives = (), ()
         raise Conflict(f"What {sha256} shares with other files changes faster than it can be sealed")
 
-    def _sealed(self, blob: Blob, tensors: Sequence[Named], relatives: Sequence[Relative]) -> Report:
+    def _sealed(self, blob: Blob, tensors: Sequence[Named], relatives: Sequence[Relative], may: May) -> Report:
         writing = Writing(self._store)
         unused: list[str] = []
         try:
-            kin = Kin(self._store, relatives, unused)
+            kin = Kin(self._store, relatives, unused, may)
             entries = Entries(self._store, self._bounds, writing)
             walk = _Walk(self._store, blob, entries, kin)
             for part in _parts(blob.size, tensors):
@@ -184,6 +193,9 @@ class Sealer:
                 .values(**{**UNSEALED, "sealed": data, "seal_ms": now})
             )
             if named.rowcount != 1:
+                there = select(tables.blob.c.sha256).where(tables.blob.c.sha256 == blob.sha256)
+                if connection.execute(there).first() is None:
+                    raise EntryMissing(blob.sha256, text=f"The file {blob.sha256} was swept while it was sealed")
                 raise Conflict(f"The file {blob.sha256} changed while it was sealed")
             ids = entries.name(connection, walk.same)
             uses = {segment.key for segment in walk.segments if segment.key}
@@ -331,7 +343,7 @@ class _Walk:
             hasher.update(read(at, min(at + STEP, size)))
         key = hasher.key()
         if not self._is_stored(key):
-            self._entries.write(key, form, size, read, self._entries.parents(key, self._kin.of(name)))
+            self._entries.write(key, form, size, read, self._entries.parents(key, self._kin.of(name), self._kin.allows))
         self._segment(key, size)
 
     def _segment(self, key: bytes, size: int) -> None:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Table, Update, and_, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, Table, Update, and_, delete, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from headwater.ground.errors import Corrupt, Unavailable
@@ -87,11 +87,15 @@ def _made_xorbs(connection: Connection, sha256: Sha256) -> list[str]:
 
 
 def _are_needed(connection: Connection, sha256: Sha256, xorbs: list[str]) -> bool:
-    """Whether another file has its raw bytes in these xorbs."""
+    """Whether another file has its raw bytes in these xorbs, or may be healed by them."""
     asked = (
         select(tables.blob_xorb.c.xorb)
         .join(tables.blob, tables.blob.c.sha256 == tables.blob_xorb.c.sha256)
-        .where(tables.blob_xorb.c.xorb.in_(xorbs), tables.blob.c.sha256 != sha256, tables.blob.c.raw == "here")
+        .where(
+            tables.blob_xorb.c.xorb.in_(xorbs),
+            tables.blob.c.sha256 != sha256,
+            or_(tables.blob.c.raw == "here", tables.blob.c.state == "damaged"),
+        )
         .limit(1)
     )
     return connection.execute(asked).first() is not None
@@ -258,7 +262,9 @@ def unnamed(store: Store, before_ms: int) -> Swept:
 
     For the process that owns the data folder alone. Walks all objects.
     """
-    whole = (tables.blob.c.sha256, and_(tables.blob.c.recipe.is_(None), tables.blob.c.raw != "gone"))
+    # an object of a damaged file may be what heals it, wherever it came from
+    is_read = or_(tables.blob.c.raw != "gone", tables.blob.c.state == "damaged")
+    whole = (tables.blob.c.sha256, and_(tables.blob.c.recipe.is_(None), is_read))
     here = (tables.xorb.c.hash, tables.xorb.c.state != "gone")
     count, freed = 0, 0
     for kind, (name, named) in (("blobs", whole), ("xorbs", here)):

@@ -6,6 +6,7 @@ and only then named; it goes when few stand on the tensor any more. Who reads tu
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -94,14 +95,29 @@ def _standing(store: Store) -> Iterator[tuple[int, int]]:
 
 
 def _drop(store: Store, tensors: Sequence[int]) -> int:
-    """The rows; what they named is emptied with its pack."""
+    """The rows; what they named is emptied with its pack. Only where the first copy is proven to be right."""
     count = 0
     for batch in batches(tensors):
+        with store.db.read() as connection:
+            rows = [known_of(row) for row in connection.execute(KNOWN.where(tables.tensor.c.id.in_(batch)))]
+        right = [known.id for known in rows if known.second is not None and _first_is_right(store, known)]
         with store.db.write() as connection:
             count += connection.execute(
-                delete(tables.tensor_copy).where(tables.tensor_copy.c.tensor.in_(batch))
+                delete(tables.tensor_copy).where(tables.tensor_copy.c.tensor.in_(right))
             ).rowcount
     return count
+
+
+def _first_is_right(store: Store, known: Known) -> bool:
+    """False, too, if the second one took its place."""
+    try:
+        store.tensors.prove(known.copies[0])
+    except Damaged as error:
+        if error.key == known.key:
+            with contextlib.suppress(Damaged):  # else each may have what the other one lacks
+                store.lose_first(known, error.why)
+        return False
+    return True
 
 
 def _batches(store: Store, tensors: Sequence[int], bytes_max: int) -> Iterator[list[int]]:

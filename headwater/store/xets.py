@@ -30,6 +30,7 @@ from headwater.store.xorb import (
     Lengths,
     XorbIndex,
     XorbReader,
+    index_of,
     raw_offsets,
     serialise,
     serialised_offsets,
@@ -40,7 +41,6 @@ FEED_BYTES = 128 << 10  # bounds what one step may unpack to (32 MiB) however we
 INDEXES_CACHED = 128  # at most 36 bytes for each of 8192 chunks: 38 MiB if all were full of the smallest chunks
 DEDUP_MODULUS = 1024  # a chunk whose hash is 0 modulo this may be asked for by clients (xet-core)
 DEDUP_XORBS_MAX = 256  # in one answer: 16 GiB of siblings, about 10 MB
-LENGTH_BYTES = 4  # of a chunk's length in the row of its xorb
 READABLE = ("here", "virtual")  # states of a xorb: its bytes lie in its object, or sealed files that it made have them
 PSEUDO_SALT = b"headwater pseudo-xorb 1:"
 
@@ -149,11 +149,10 @@ class Xets:
             row = connection.execute(
                 select(tables.xorb).where(tables.xorb.c.hash == name, tables.xorb.c.state.in_(READABLE))
             ).first()
-        count, rest = divmod(len(row.lengths), LENGTH_BYTES) if row is not None else (0, 0)
-        if row is None or rest or len(row.hashes) != count * hashes.HASH_BYTES:
-            # A row that makes no sense is none: `headwater verify` names it, and the xorb can be sent again.
+        # A row that makes no sense is none: `headwater verify` names it, and the xorb can be sent again.
+        found = None if row is None else index_of(name, row.raw_bytes, row.hashes, row.lengths)
+        if found is None:
             return None
-        found = XorbIndex(name, row.hashes, np.frombuffer(row.lengths, "<u4"), row.raw_bytes)
         with self._lock:
             if age == self._forgotten:
                 self._indexes[name] = found

@@ -35,6 +35,8 @@ FOOTER_BYTES_MAX = 128 + 44 * CHUNKS_MAX  # both footer versions: under 128 byte
 FOOTER_MARK = b"XETBLOB"
 PIECE_BYTES = 1024 * 1024  # what `serialise` yields at a time: large enough to cost little, small enough to hold many
 
+LENGTH_BYTES = 4  # of a chunk's length in the row of its xorb
+
 SCHEME_NONE, SCHEME_LZ4, SCHEME_BG4_LZ4 = 0, 1, 2
 
 Lengths = npt.NDArray[np.uint32]
@@ -55,6 +57,14 @@ class XorbIndex:
     hashes: bytes
     lengths: Lengths
     raw_bytes: int
+
+
+def index_of(name: XetHash, raw_bytes: int, chunk_hashes: bytes, lengths: bytes) -> XorbIndex | None:
+    """The index that a row tells of; None when it makes no sense."""
+    count, rest = divmod(len(lengths), LENGTH_BYTES)
+    if rest or len(chunk_hashes) != count * hashes.HASH_BYTES:
+        return None
+    return XorbIndex(name, chunk_hashes, np.frombuffer(lengths, "<u4"), raw_bytes)
 
 
 class XorbReader:

@@ -1,4 +1,4 @@
-"""`headwater verify`: everything against its hash; what is wrong is named, with the repos that it touches."""
+"""`headwater verify`: everything against its hash; what is wrong is named, with the files and repos that it touches."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from headwater.repos.tables import hold, repo
 from headwater.store import Store, Xets, check
 from headwater.store.tables import blob_xorb
 
-REPOS_NAMED_MAX = 20
+FILES_NAMED_MAX = 200  # of one finding
 FILES_ASKED_MAX = 10_000  # of those that stand on a damaged tensor: below SQLite's limit of variables
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`what`: database, repo, blob, xorb or tensor. `repos` are those that would not come back whole."""
+    """`what`: database, repo, blob, xorb or tensor. `repos` are those that would not come back whole; `files` are the
+    files of theirs, as repo/path."""
 
     what: str
     name: str
     text: str
     repos: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 def count(db: Database, store: Store) -> int:
@@ -43,7 +45,10 @@ def verify(
     for text in db.problems():
         yield Problem("database", str(db.path), text)
     for finding in check.check(store, xets, read_percent, random.Random(), progress):  # noqa: S311 - a sample
-        yield Problem(finding.what, finding.name, finding.text, _touched(db, finding))
+        places = touched(db, finding)
+        repos_named = tuple(dict.fromkeys(place.repo for place in places))
+        files_named = tuple(place.file for place in places)
+        yield Problem(finding.what, finding.name, finding.text, repos_named, files_named)
     with db.read() as connection:
         rows = connection.execute(select(repo).where(repo.c.state == "live").order_by(repo.c.id)).all()
     for row in rows:
@@ -87,13 +92,26 @@ def _unheld(repos: Repos, repo_id: int) -> Iterator[str]:
                 yield f"{entry.path} at {ref} names {entry.sha256}, which the repo does not hold"
 
 
-def _touched(db: Database, finding: check.Finding) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file of a live repo: `repo` with its type, `path` as it was last committed."""
+
+    repo: str
+    path: str
+
+    @property
+    def file(self) -> str:
+        return f"{self.repo}/{self.path}" if self.path else self.repo
+
+
+def touched(db: Database, finding: check.Finding) -> list[Place]:
+    """The files that a finding is about."""
     query = (
-        select(repo.c.type, repo.c.namespace, repo.c.name)
+        select(repo.c.type, repo.c.namespace, repo.c.name, hold.c.path)
         .join(hold, hold.c.repo_id == repo.c.id)
         .where(repo.c.state == "live")
-        .distinct()
-        .limit(REPOS_NAMED_MAX)
+        .order_by(repo.c.created_ms, repo.c.id, hold.c.path)
+        .limit(FILES_NAMED_MAX)
     )
     if finding.what == "xorb":
         query = query.join(blob_xorb, blob_xorb.c.sha256 == hold.c.sha256).where(blob_xorb.c.xorb == finding.name)
@@ -102,6 +120,7 @@ def _touched(db: Database, finding: check.Finding) -> tuple[str, ...]:
     else:
         query = query.where(hold.c.sha256 == finding.name)
     with db.read() as connection:
-        return tuple(
-            f"{row.type} {row.namespace + '/' if row.namespace else ''}{row.name}" for row in connection.execute(query)
-        )
+        return [
+            Place(f"{row.type} {row.namespace + '/' if row.namespace else ''}{row.name}", row.path)
+            for row in connection.execute(query)
+        ]

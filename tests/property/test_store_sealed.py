@@ -1,16 +1,20 @@
-"""The store against a dictionary: put, by Xet or plainly, seal, keep twice, read, delete, sweep, evict, rebase and crash
-in any order.
+"""The store against a dictionary: put, by Xet or plainly, seal, keep twice, read, delete, sweep, evict, rebase, damage
+and crash in any order.
 
 A crash is a process that is gone: all that it remembered with it, and what it wrote behind the packs' ends still there.
+Damage is done to one of two copies, or undone in time, and somebody comes upon it: no file may be lost by it.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,9 +32,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "store")) 
 
 import plain_codec
 from sealing import safetensors, tuned, weights
-from sqlalchemy import exists, select
+from sqlalchemy import Row, exists, select
 from store_cas import FILE_MAX
-from xet_building import File, Xorb, a_shard, all_of, sha256_of, unpacked
+from xet_building import File, Xorb, a_shard, all_of, flip, sha256_of, unpacked
 
 from headwater import codec
 from headwater.ground import events
@@ -38,9 +42,11 @@ from headwater.ground.clock import FixedClock
 from headwater.ground.db import Database, metadata
 from headwater.ground.errors import Corrupt, HeadwaterError
 from headwater.ground.names import Sha256
-from headwater.store import Source, Store, Xets, entries, packs, rebase, seal, sweep, tables, twice
+from headwater.store import Source, Store, Xets, check, entries, packs, rebase, seal, sweep, tables, twice
+from headwater.store.blobs import files_on
 from headwater.store.evict import evict
 from headwater.store.kin import Relative
+from headwater.store.objects import blob_key, xorb_key
 from headwater.store.seal import Sealer
 
 MEMORY = Path("/dev/shm")
@@ -48,7 +54,7 @@ TABLES = (
     tables.blob, tables.xorb, tables.blob_xorb, tables.dedup, tables.pack, tables.tensor, tables.tensor_parent,
     tables.tensor_copy, tables.blob_tensor, events.event, events.position,
 )  # fmt: skip
-EXAMPLES = int(os.environ.get("HEADWATER_STORE_EXAMPLES", "60"))  # more for a soak, and other ones each time
+EXAMPLES = int(os.environ.get("HEADWATER_STORE_EXAMPLES", "40"))  # more for a soak, and other ones each time
 SIZE = 3000
 CHUNK = 2500  # of a file that comes by Xet: a model has a few
 ROOTS = [weights(seed, SIZE) for seed in range(2)]
@@ -226,6 +232,102 @@ class Life(RuleBasedStateMachine):
     @rule(crash=st.none() | st.sampled_from(TWICE), least=st.integers(0, 2))
     def keeping_twice(self, crash: str | None, least: int) -> None:
         self.run(lambda: twice.keep(self.store, least), crash)
+
+    def sealed_now(self, data: st.DataObject) -> Sha256 | None:
+        """A file that is sealed, perhaps just now, its raw bytes perhaps on their way out, perhaps gone."""
+        sha256, looks = self.any_file(data), data.draw(st.integers(0, 2))
+        sealer = Sealer(self.store, entries.Bounds(margin=0.0, depth_max=2))
+        relatives = self.relatives(data)
+        self.run(lambda: sealer.seal(sha256, "model.safetensors", relatives), None)
+        for _ in range(looks):
+            self.evict(None)
+        return sha256 if self.store.blob(sha256).sealed else None
+
+    def tensor_of(self, sha256: Sha256 | None, data: st.DataObject) -> Row[Any] | None:
+        """One that a sealed file has; None of a file that has none."""
+        mine = select(tables.tensor).join(tables.blob_tensor).where(tables.blob_tensor.c.sha256 == sha256)
+        with self.db.read() as connection:
+            rows = connection.execute(mine.order_by(tables.tensor.c.id)).all()
+        return data.draw(st.sampled_from(rows)) if rows else None
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), at=st.integers(0, 10_000))
+    def damaging_a_pack(self, data: st.DataObject, at: int) -> None:
+        """A tensor's only copy while the raw bytes of all that need it are there, or either of two."""
+        row = self.tensor_of(self.sealed_now(data), data)
+        if row is None:
+            return
+        if data.draw(st.booleans()):
+            self.run(lambda: twice.keep(self.store, 1), None)
+        copy = tables.tensor_copy
+        with self.db.read() as connection:
+            seconds = connection.execute(select(copy.c.pack, copy.c.start).where(copy.c.tensor == row.id)).all()
+            needing = list(connection.execute(files_on(row.key)).scalars())
+        places = [(row.pack, row.start), *((second.pack, second.start) for second in seconds)]
+        if len(places) == 1 and not all(self.has_raw(Sha256(name)) for name in needing):
+            return
+        pack, start = data.draw(st.sampled_from(places))
+        flip(self.store.packs.path(pack), start + at % row.length)
+        self.come_upon(data)
+        for _ in range(data.draw(st.integers(0, 3))):
+            self.evict(None)
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), at=st.integers(0, 10_000))
+    def damaging_raw_bytes(self, data: st.DataObject, at: int) -> None:
+        """Of a file that is sealed, too; of a xorb all of whose files are."""
+        sha256 = self.sealed_now(data)
+        if sha256 is None or not (blob := self.store.blob(sha256)).raw_here:
+            return
+        key, files = blob_key(sha256), [sha256]
+        if blob.terms is not None:
+            key = xorb_key(blob.terms[0].xorb)
+            with self.db.read() as connection:
+                built = select(tables.blob_xorb.c.sha256).where(tables.blob_xorb.c.xorb == blob.terms[0].xorb)
+                files = [Sha256(name) for name in connection.execute(built).scalars()]
+        size = self.store.objects.size(key)
+        if size and all(self.store.blob(name).sealed for name in files):
+            flip(self.store.objects.path(key), at % size)
+            assert self.verify()
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), at=st.integers(0, 10_000), crash=st.none() | st.sampled_from((*EVICTING, *TWICE)))
+    def damaging_what_comes_back(self, data: st.DataObject, at: int, crash: str | None) -> None:
+        """What collects meanwhile leaves what is marked alone; once the bytes are back, verify takes the marks off."""
+        row = self.tensor_of(self.sealed_now(data), data)
+        if row is None:
+            return
+        flip(self.store.packs.path(row.pack), row.start + at % row.length)
+        self.come_upon(data)
+        for _ in range(2):
+            self.evict(crash)
+        self.run(lambda: twice.keep(self.store, 0), crash)
+        flip(self.store.packs.path(row.pack), row.start + at % row.length)
+        self.crashed()
+        self.verify()
+        assert self.verify() == []
+
+    def has_raw(self, sha256: Sha256) -> bool:
+        """Whether the raw bytes lie in objects, used or not."""
+        blob = self.store.blob(sha256)
+        if blob.terms is None:
+            path = self.store.objects.path(blob_key(sha256))
+            return path.exists() and path.read_bytes() == self.files[sha256]
+        paths = [(self.store.objects.path(xorb_key(term.xorb)), term) for term in blob.terms]
+        found = [path.read_bytes()[term.raw_start : term.raw_stop] for path, term in paths if path.exists()]
+        return b"".join(found) == self.files[sha256]
+
+    def verify(self) -> list[check.Finding]:
+        return list(check.check(self.store, self.xets, 100, random.Random(0), lambda _done: None))
+
+    def come_upon(self, data: st.DataObject) -> None:
+        """A check, or readers, who remember nothing of what was right. They may be told of damage, and of no wrong byte."""
+        self.crashed()
+        if data.draw(st.booleans()):
+            for sha256, whole in self.files.items():
+                with suppress(Corrupt):
+                    assert b"".join(self.store.read(sha256)) == whole
+        self.verify()
 
     @rule()
     def restarting(self) -> None:

@@ -135,6 +135,23 @@ def test_verify_is_content_and_exits_with_22_when_a_pack_is_damaged(filled: Hub)
     assert "\n  touches model ada/" in said
 
 
+def test_what_sweep_takes_is_never_the_last_right_copy_of_what_verify_marked(filled: Hub) -> None:
+    run(filled, "seal", "--all")
+    with filled.rooms.db.write() as connection:
+        connection.execute(tables.blob.update().values(raw="leaving"))
+    filled.rooms.store._rows.clear()
+    (pack,) = (filled.data / "store" / "packs").iterdir()
+    data = bytearray(pack.read_bytes())
+    data[200:264] = bytes(byte ^ 0xFF for byte in data[200:264])
+    pack.write_bytes(data)
+    assert "model ada/base/model.safetensors" in run(filled, "verify", wanted=22)
+    for _ in range(2):
+        run(filled, "sweep")
+    for file in (BASE, TUNED, TEXT):
+        assert filled.read(hashlib.sha256(file).hexdigest()) == file
+    assert told(filled, "verify")["problems"] == []
+
+
 def _drop_raw(hub: Hub) -> None:
     with hub.rooms.db.write() as connection:
         connection.execute(tables.blob.update().values(raw="gone"))

@@ -18,6 +18,7 @@ from headwater.codec import Encoded, Form
 from headwater.ground.errors import Corrupt, Unavailable
 from headwater.store import seal as sealing_module
 from headwater.store import tables, writing
+from headwater.store.entries import Bounds
 from headwater.store.objects import FileRun
 from headwater.store.packs import Pack
 from headwater.store.seal import Relative, Sealer, Stopped
@@ -104,12 +105,16 @@ def test_a_relative_that_is_not_sealed_is_told_and_not_used(cas: Cas) -> None:
     assert [text.split(": ")[0] for text in report.unused] == [sha256_of(FILE), sha256_of(b"?")]
 
 
-def test_chains_end_at_the_depth_limit_and_go_on_from_the_root(cas: Cas) -> None:
+@pytest.mark.parametrize("allowed", [True, False])
+def test_chains_end_at_the_depth_limit_and_go_on_from_the_root_if_that_is_allowed(cas: Cas, allowed: bool) -> None:
     before = FILE
     only_sealed(cas, before)
+    sealer = Sealer(cas.store, Bounds(depth_max=2))
     for level in range(1, 6):
         after = safetensors({"a": tuned(A, level, 0.001 * level), "b": B})
-        only_sealed(cas, after, relative(before), depth_max=2)
+        report = sealer.seal(cas.put(after).sha256, "model.safetensors", [relative(before)], lambda _key: allowed)
+        assert report.derived == (1 if allowed or level % 3 else 0), level
+        drop_raw(cas, report.sha256)
         before = after
     assert max(row.depth for row in tensor_rows(cas)) == 2
     assert cas.read(sha256_of(before)) == before

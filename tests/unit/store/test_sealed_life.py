@@ -153,6 +153,18 @@ def test_another_file_can_be_built_on_a_virtual_xorb_and_keeps_what_it_is_made_f
     assert {part.source.kind for part in parts} == {"piece"}
 
 
+def test_a_hot_file_that_came_by_xet_and_left_takes_no_room_from_one_that_can_come_back(cas: Cas) -> None:
+    cas.land(Y)
+    (by_xet,) = _virtual(cas, all_of(Y))
+    plain = only_sealed(cas, FILE)
+    for _ in range(20):
+        cas.read(by_xet)
+    cas.read(plain)
+    assert evicted(cas, cache_bytes=len(FILE)).warmed == 1
+    assert cas.store.blob(plain).raw_here
+    assert cas.read(by_xet) + cas.read(plain) == Y.plain + FILE
+
+
 def test_a_xorb_that_is_sent_again_is_an_object_again(cas: Cas) -> None:
     cas.land(X)
     (sha256,) = _virtual(cas, all_of(X))
@@ -175,14 +187,229 @@ def test_T27_damage_of_a_virtual_xorbs_source_reaches_the_files_that_are_made_fr
         cas.register(all_of(X))
 
 
-def _spoil(cas: Cas, number: int = 0) -> None:
-    """The first byte of a tensor's entry changes on the disk."""
+def _spoil(cas: Cas, number: int = 0) -> Callable[[], None]:
+    """A byte of a tensor's entry changes on the disk; called, what is returned changes it back."""
     row = tensor_rows(cas)[number]
     path = cas.store.packs.path(row.pack)
-    data = bytearray(path.read_bytes())
-    data[row.start + 30] ^= 0xFF
-    path.write_bytes(data)
-    cas.store.tensors.forget()
+
+    def flip() -> None:
+        data = bytearray(path.read_bytes())
+        data[row.start + 30] ^= 0xFF
+        path.write_bytes(data)
+        cas.store.tensors.forget()
+
+    flip()
+    return flip
+
+
+# --- damage, and what is left ---
+
+THIRD = safetensors({"a": tuned(A, 9)})
+FAMILY = (FILE, CHILD, THIRD)
+
+
+def _found_by_verify(cas: Cas) -> None:
+    assert findings(cas)
+
+
+def _found_by_a_reader(cas: Cas) -> None:
+    assert cas.read(sha256_of(CHILD)) == CHILD
+
+
+def _found_beside(cas: Cas) -> None:
+    """By another process, while ours remembers what was."""
+    reader = cas.beside()
+    assert findings(reader)
+    reader.db.close()
+
+
+def _leaving(cas: Cas) -> None:
+    """A base and two that stand on it, sealed, their raw bytes on their way out."""
+    sealed(cas, FILE)
+    for data in (CHILD, THIRD):
+        sealed(cas, data, relative(FILE))
+    cas.clock.advance(3601)
+    assert evicted(cas).leaving == len(FAMILY)
+
+
+@pytest.mark.parametrize("find", [_found_by_verify, _found_by_a_reader, _found_beside])
+def test_T27_a_pack_damaged_while_raw_copies_leave_costs_no_file_a_byte(cas: Cas, find: Callable[[Cas], None]) -> None:
+    _leaving(cas)
+    _spoil(cas)
+    find(cas)
+    for _ in range(3):
+        assert evicted(cas).gone == 0
+    for data in FAMILY:
+        assert cas.read(sha256_of(data)) == data
+        blob = cas.store.blob(sha256_of(data))
+        assert (blob.damaged, blob.sealed, blob.raw_here) == (False, False, True)
+    assert cas.happened() == []
+    assert findings(cas) == []
+    sweep.tensors(cas.store)
+    for data in FAMILY:  # and they are sealed as if they had just come
+        only_sealed(cas, data)
+        assert cas.read(sha256_of(data)) == data
+
+
+def test_T27_raw_bytes_go_by_no_mark_of_their_own_while_what_they_stand_on_is_marked(cas: Cas) -> None:
+    """As after a crash between the mark of a tensor and those of its files."""
+    _leaving(cas)
+    _spoil(cas)
+    with cas.db.write() as connection:
+        base = tables.tensor.c.id == tensor_rows(cas)[0].id
+        connection.execute(tables.tensor.update().where(base).values(state="damaged"))
+    assert evicted(cas).gone == 0
+    for data in FAMILY:
+        assert cas.read(sha256_of(data)) == data
+
+
+def test_T27_of_two_copies_that_are_damaged_neither_goes_and_either_heals(cas: Cas) -> None:
+    for bring_back in ("the pack", "the raw bytes"):
+        sha256 = sealed(cas, FILE)
+        cas.clock.advance(3601)
+        evicted(cas)
+        cas.path(sha256).write_bytes(FILE[:-1] + b"?")
+        undo = _spoil(cas)
+        findings(cas)
+        for _ in range(2):
+            evicted(cas)
+            assert sweep.unnamed(cas.store, FOREVER).objects == 0
+            sweep.tensors(cas.store)
+            sweep.packs(cas.store)
+        assert cas.state(sha256) == "damaged"
+        assert cas.path(sha256).exists()
+        with pytest.raises(Corrupt):
+            cas.read(sha256)
+        if bring_back == "the pack":
+            undo()
+        else:
+            cas.path(sha256).write_bytes(FILE)
+        assert [one.what for one in findings(cas)] == ["tensor"] * (bring_back != "the pack")
+        assert cas.read(sha256) == FILE
+        assert cas.state(sha256) == "whole"
+        assert findings(cas) == []
+        forget_file(cas, FILE)
+        sweep.tensors(cas.store)
+        sweep.packs(cas.store)
+
+
+def test_T25_a_mark_on_a_tensor_goes_when_verify_finds_it_right_after_all(cas: Cas) -> None:
+    only_sealed(cas, FILE)
+    only_sealed(cas, CHILD, relative(FILE))
+    number = next(number for number, row in enumerate(tensor_rows(cas)) if row.depth)
+    undo = [_spoil(cas), _spoil(cas, number)]  # a parent, and what stands on it
+    reader = cas.beside()
+    assert len(findings(cas)) > 0
+    for data in (FILE, CHILD):
+        with pytest.raises(Corrupt):
+            reader.read(sha256_of(data))
+    marked = [one for one in findings(cas) if one.what == "tensor"]
+    assert {file for one in marked for file in one.files} == {sha256_of(FILE), sha256_of(CHILD)}
+    for back in undo:
+        back()
+
+    steps: list[int] = []
+    expected = check.count(cas.store)
+    assert list(check.check(cas.store, cas.xets, 0, random.Random(1), steps.append)) == []
+
+    assert sum(steps) == expected
+    assert {row.state for row in tensor_rows(cas)} == {"whole"}
+    for data in (FILE, CHILD):
+        assert reader.read(sha256_of(data)) == cas.read(sha256_of(data)) == data
+    reader.db.close()
+
+
+def test_a_file_that_came_by_xet_is_healed_by_its_xorbs_at_once(cas: Cas) -> None:
+    xorb = Xorb((*X.chunks, weights(31, 50_000)))
+    cas.land(xorb)
+    file = File(((xorb, 0, len(X.chunks)),))  # not all of it: it stays what it is for as long as clients remember it
+    (blob,) = cas.register(file)
+    assert seal(cas, blob.sha256, name="data.bin").sealed
+    cas.clock.advance(3601)
+    for _ in range(2):
+        evicted(cas)
+    assert (cas.xorb_state(xorb), cas.store.blob(blob.sha256).raw_here) == ("here", False)
+    _spoil(cas)
+
+    assert cas.read(blob.sha256) == file.data
+
+    now = cas.store.blob(blob.sha256)
+    assert (now.damaged, now.sealed, now.raw_here, now.terms is not None) == (False, False, True, True)
+    assert cas.happened() == []
+    cas.clock.advance(29 * 86_400)
+    for _ in range(2):
+        evicted(cas)
+    assert cas.read(blob.sha256) == file.data
+    assert {part.xorb for part in cas.xets.layout(now, 0, now.size).parts} == {xorb.name}
+
+
+def test_a_xorb_that_is_about_to_be_virtual_heals_the_files_that_it_would_be_made_from(cas: Cas) -> None:
+    cas.land(X)
+    (blob,) = cas.register(all_of(X))
+    assert seal(cas, blob.sha256, name="data.bin").sealed
+    cas.clock.advance(3601)
+    evicted(cas)
+    assert (cas.xorb_state(X), cas.xorb_path(X).exists()) == ("virtual", True)
+    _spoil(cas)
+    assert cas.read(blob.sha256) == X.plain
+    assert cas.xorb_state(X) == "here"
+    for _ in range(2):
+        assert evicted(cas).freed_bytes == 0
+    assert cas.read(blob.sha256) == X.plain
+    assert findings(cas) == []
+
+
+def test_T27_the_xorbs_of_a_damaged_file_stay_for_as_long_as_it_is_damaged(cas: Cas) -> None:
+    xorb = Xorb((*X.chunks, weights(31, 50_000)))
+    cas.land(xorb, Y)
+    (blob,) = cas.register(File(((xorb, 0, len(X.chunks)), (Y, 0, len(Y.chunks)))))
+    assert seal(cas, blob.sha256, name="data.bin").sealed
+    cas.clock.advance(3601)
+    for _ in range(2):
+        evicted(cas)
+    assert (cas.xorb_state(xorb), cas.xorb_state(Y)) == ("here", "virtual")
+    undo = _spoil(cas)
+    findings(cas)
+    assert cas.state(blob.sha256) == "damaged"
+    cas.clock.advance(29 * 86_400)
+    for _ in range(2):
+        evicted(cas)
+    assert cas.xorb_path(xorb).exists()
+    cas.land(Y)  # what is missing comes again
+    assert [one.what for one in findings(cas)] == ["tensor"]
+    assert cas.read(blob.sha256) == X.plain + Y.plain
+    undo()
+    assert findings(cas) == []
+
+
+def test_a_virtual_xorb_is_made_again_once_its_file_is_right_after_all(cas: Cas) -> None:
+    cas.land(X, Y)
+    (sha256,) = _virtual(cas, all_of(X))
+    other = all_of(Y, X)
+    (blob,) = cas.register(other)
+    undo = _spoil(cas)
+    findings(cas)
+    assert (cas.xorb_state(X), cas.state(blob.sha256)) == ("damaged", "damaged")
+    undo()
+    findings(cas)
+    assert findings(cas) == []
+    assert cas.xorb_state(X) == "virtual"
+    for name, data in ((sha256, X.plain), (blob.sha256, other.data)):
+        assert cas.read(name) == data
+        parts = cas.xets.layout(cas.store.blob(name), 0, len(data)).parts
+        assert X.name in {part.xorb for part in parts}
+
+
+def test_a_xorb_that_was_marked_and_is_right_after_all_is_used_again(cas: Cas) -> None:
+    cas.land(X)
+    (blob,) = cas.register(all_of(X))
+    whole = cas.xorb_path(X).read_bytes()
+    cas.xorb_path(X).write_bytes(whole[:-1] + b"?")
+    assert {one.what for one in findings(cas)} == {"xorb", "blob"}
+    cas.xorb_path(X).write_bytes(whole)
+    assert findings(cas) == []
+    assert (cas.xorb_state(X), cas.state(blob.sha256)) == ("here", "whole")
+    assert cas.xets.index(X.name) is not None
 
 
 # --- sweeping ---
@@ -280,6 +507,20 @@ def rebased(cas: Cas, data: bytes, *relatives: object, **bounds: int) -> int:
     return made.rebase(sha256_of(data), "model.safetensors", relatives).derived  # type: ignore[arg-type]
 
 
+def test_a_file_that_is_swept_while_it_is_sealed_is_missing(cas: Cas, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha256 = cas.put(FILE).sha256
+    proving = Sealer._prove
+
+    def prove(*of: object) -> None:
+        proving(*of)
+        forget_file(cas, FILE)
+
+    monkeypatch.setattr(Sealer, "_prove", prove)
+    with pytest.raises(EntryMissing):
+        seal(cas, sha256)
+    assert tensor_rows(cas) == []
+
+
 def test_a_file_moves_to_a_better_parent_that_came_later(cas: Cas) -> None:
     only_sealed(cas, CHILD)
     only_sealed(cas, FILE)
@@ -343,6 +584,29 @@ def test_a_reader_with_old_knowledge_reads_what_was_stored_anew_meanwhile(cas: C
 # --- purging ---
 
 
+def test_a_reader_with_old_knowledge_reads_what_was_swept_and_sent_again_meanwhile(cas: Cas) -> None:
+    xorb = Xorb((FILE[:100_000], FILE[100_000:200_000], FILE[200_000:], B))
+
+    def by_xet() -> None:
+        cas.land(xorb)
+        cas.register(File(((xorb, 0, 3),)))
+
+    for send in (lambda: cas.put(FILE), lambda: only_sealed(cas, FILE), by_xet):
+        sha256 = only_sealed(cas, FILE)
+        reader = cas.beside()
+        assert reader.read(sha256) == FILE
+        forget_file(cas, FILE)
+        send()
+        assert reader.read(sha256, 100_000) == FILE[100_000:]
+        forget_file(cas, FILE)
+    only_sealed(cas, B)
+    reader = cas.beside()
+    assert reader.read(sha256_of(B)) == B
+    forget_file(cas, B)
+    with pytest.raises(EntryMissing):
+        reader.read(sha256_of(B))
+
+
 def test_a_purge_stores_dependants_anew_and_leaves_nothing_of_the_file(cas: Cas) -> None:
     secret = random.Random(77).randbytes(50_000)
     base = safetensors({"a": secret, "b": B})
@@ -352,9 +616,10 @@ def test_a_purge_stores_dependants_anew_and_leaves_nothing_of_the_file(cas: Cas)
     assert any(row.depth for row in tensor_rows(cas))
     cas.clock.advance(1)
 
-    told = purge.purge(cas.store, cas.xets, rebase.Rebaser(cas.store), [sha256_of(base)])
+    moved: list[Sha256] = []
+    told = purge.purge(cas.store, cas.xets, rebase.Rebaser(cas.store), [sha256_of(base)], moved.extend)
 
-    assert (told.files, told.anew) == (1, 1)
+    assert (told.files, told.anew, moved) == (1, 1, [sha256_of(child)])
     with pytest.raises(EntryMissing):
         cas.read(sha256_of(base))
     assert cas.read(sha256_of(child)) == child

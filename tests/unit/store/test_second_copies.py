@@ -209,10 +209,10 @@ def test_T27_a_block_that_is_damaged_in_both_copies_names_all_files_of_the_famil
         assert family.state(sha256_of(data)) == "damaged"
         with pytest.raises(Corrupt):
             family.read(sha256_of(data))
-    assert copies(family) == []
     # one of them comes again, and heals them all
     family.put(BASE)
     assert only_sealed(family, BASE) == sha256_of(BASE)
+    assert copies(family) == []
     all_right(family)
     twice.keep(family.store, 3)
     assert found(family) == []
@@ -322,6 +322,37 @@ def test_a_copy_that_the_disk_wrote_wrong_is_not_named(family: Cas, monkeypatch:
     all_right(family)
     assert told(family) == []
     assert twice.keep(family.store, 3).written == 1
+
+
+@pytest.mark.parametrize("flip_back", [flip_first, flip_second])
+def test_a_tensor_marked_in_both_copies_is_whole_again_by_the_one_that_came_back(
+    family: Cas, flip_back: Callable[[Cas], None]
+) -> None:
+    twice.keep(family.store, 3)
+    flip_first(family)
+    flip_second(family)
+    found(family)
+    assert twice.keep(family.store, 0) == Kept()  # neither is given up while nobody can tell which is right
+    sweep.packs(family.store)
+    before, (copy,) = root(family), copies(family)
+    right = before if flip_back is flip_first else copy
+
+    flip_back(family)
+    assert found(family, 0) == []
+
+    all_right(family)
+    assert ((after := root(family)).pack, after.start) == (right.pack, right.start)
+    assert copies(family) == []
+    assert twice.keep(family.store, 3).written == 1
+
+
+def test_a_second_copy_is_not_given_up_for_a_first_that_is_damaged(family: Cas) -> None:
+    twice.keep(family.store, 3)
+    flip_first(family)
+    assert twice.keep(family.store, 0) == Kept()
+    assert told(family) == ["copy.damaged"]
+    all_right(family)
+    assert copies(family) == found(family) == []
 
 
 # --- packs, storing anew ---
