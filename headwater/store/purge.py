@@ -15,12 +15,13 @@ from headwater.ground.db import batches
 from headwater.ground.errors import Conflict, Corrupt, Unavailable
 from headwater.ground.names import Sha256
 from headwater.store import sweep, tables
-from headwater.store.blobs import Store
+from headwater.store.blobs import Store, files_on
 from headwater.store.packs import PACK_MAGIC
 from headwater.store.rebase import Rebaser
 from headwater.store.xets import Xets
 
 FOREVER_MS = 1 << 62
+NAMED_MAX = 20  # files in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def purge(
     files: Sequence[Sha256],
     moved: Callable[[Collection[Sha256]], None] = lambda _dependants: None,
 ) -> Purged:
-    """Conflict when a repo still holds one of them, or another file is made from its bytes.
+    """Conflict when a repo still holds one of them, or another file is made from its bytes, or is damaged and needs it.
 
     `moved` is told which others stood on them, and are stored without parents now, as soon as that is so: for some
     there may be other relatives. Of one that is not here any more, what packs may still hold is destroyed.
@@ -49,6 +50,7 @@ def purge(
         unused = list(connection.execute(built).scalars())
     anew = rebaser.free(keys)
     moved(sorted(_files_of(store, anew) - set(files)))
+    _refuse_if_needed(store, keys, files)
     swept = sweep.blobs(store, files, FOREVER_MS)
     left = [sha256 for sha256 in files if store.find(sha256) is not None]
     if left:
@@ -78,6 +80,17 @@ def _only_theirs(store: Store, files: Sequence[Sha256]) -> set[bytes]:
     )
     with store.db.read() as connection:
         return set(connection.execute(asked).scalars())
+
+
+def _refuse_if_needed(store: Store, keys: Iterable[bytes], files: Collection[Sha256]) -> None:
+    """Of others that stand on them, only damaged ones are left: those can't be stored anew."""
+    with store.db.read() as connection:
+        found = {Sha256(name) for key in keys for name in connection.execute(files_on(key)).scalars()}
+    if needing := sorted(found - set(files)):
+        raise Conflict(
+            f"{len(needing)} damaged files are stored on what is to be destroyed, and can't be stored anew; upload "
+            f"them again or delete them, then run it again: {', '.join(needing[:NAMED_MAX])}"
+        )
 
 
 def _files_of(store: Store, keys: Iterable[bytes]) -> set[Sha256]:

@@ -163,6 +163,9 @@ class Sealer:
                     raise _NotProven(error.text) from error
                 # found stored, and not whole after all, or swept since
                 self._store.flag_tensor(error.key, error.why)
+                if error.key != segment.key:
+                    # else it would be found again, and again be no good
+                    self._store.flag_tensor(segment.key, "what it stands on is damaged")
                 missing += 1
         if missing:
             raise _Missing(f"{missing} tensors that {blob.sha256} shares with others are damaged")

@@ -11,7 +11,7 @@ from sealing import count, drop_raw, only_sealed, relative, safetensors, seal, s
 from store_cas import Cas
 from xet_building import File, Xorb, all_of, sha256_of, unpacked
 
-from headwater.ground.errors import Corrupt, EntryMissing, Invalid
+from headwater.ground.errors import Conflict, Corrupt, EntryMissing, Invalid
 from headwater.ground.names import Sha256
 from headwater.store import check, purge, rebase, report, sweep, tables
 from headwater.store.entries import Bounds
@@ -625,6 +625,24 @@ def test_a_purge_stores_dependants_anew_and_leaves_nothing_of_the_file(cas: Cas)
     assert cas.read(sha256_of(child)) == child
     assert len(tensor_rows(cas)) == 2
     assert max(row.depth for row in tensor_rows(cas)) == 0
+    assert cas.store.packs.size(1) is None
+
+
+def test_a_purge_says_which_damaged_files_keep_it_from_its_end(cas: Cas) -> None:
+    secret = random.Random(78).randbytes(50_000)
+    base = safetensors({"a": secret, "b": B})
+    child = safetensors({"a": tuned(secret, 3, 0.001), "b": B})
+    only_sealed(cas, base)
+    only_sealed(cas, child, relative(base))
+    (own,) = [row.key for row in tensor_rows(cas) if row.depth]
+    cas.store.flag_tensor(own, "a test says so")
+    cas.clock.advance(1)
+    for _ in range(2):
+        with pytest.raises(Conflict, match=f"1 damaged files are stored on .*{sha256_of(child)}"):
+            purge.purge(cas.store, cas.xets, rebase.Rebaser(cas.store), [sha256_of(base)])
+    purge.purge(cas.store, cas.xets, rebase.Rebaser(cas.store), [sha256_of(child)])
+    purge.purge(cas.store, cas.xets, rebase.Rebaser(cas.store), [sha256_of(base)])
+    assert tensor_rows(cas) == []
     assert cas.store.packs.size(1) is None
 
 
