@@ -141,10 +141,12 @@ def test_the_heat_map_reads_as_a_table_and_changes_its_measure_without_a_script(
     look = tabs(java_script_enabled=False)
     look.page.goto(look.hub.base + "/grace/delta-1b-chat")
     look.page.get_by_role("link", name="Storage").click()
+    look.page.wait_for_url("**/storage/main")
     table = look.page.get_by_role("table", name="Change of each kind of tensor in each layer, in per cent")
     assert table.get_by_role("columnheader").all_inner_texts() == ["Layer", "q", "k", "v", "o", "gate", "up", "down"]
     assert table.get_by_role("row").nth(1).inner_text().split() == ["0", *["0"] * 7]
     look.page.get_by_role("link", name="Share of weights").click()
+    look.page.wait_for_url("**by=share**")
     assert "share of weights whose bits differ" in look.page.locator("main").inner_text()
     last = look.page.get_by_role("table", name="Change of each").get_by_role("row").last.inner_text().split()
     assert int(last[0]) == LAYERS - 1
