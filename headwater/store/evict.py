@@ -20,8 +20,8 @@ from headwater.ground.names import Sha256
 from headwater.store import tables
 from headwater.store.blobs import Blob, Store, stands_on_damage, wrong_bytes
 from headwater.store.hashes import XetHash
-from headwater.store.objects import Part, blob_key, xorb_key
-from headwater.store.xets import Xets
+from headwater.store.objects import Part, blob_key, read_pieces, xorb_key
+from headwater.store.xets import READABLE, Xets
 
 PAGE = 500
 
@@ -125,27 +125,71 @@ def _hot(store: Store, cache_bytes: int, heat: Mapping[Sha256, int]) -> list[Sha
     left = cache_bytes
     for sha256, read_bytes in sorted(heat.items(), key=lambda one: -one[1]):
         blob = store.find(sha256)
-        if blob is None or not blob.sealed or blob.damaged or read_bytes < blob.size or blob.size > left:
+        if blob is None or not blob.sealed or blob.damaged or read_bytes < blob.size:
             continue
-        if blob.terms is not None and not blob.raw_here:
-            continue  # what came through Xet does not come back raw, and takes nobody's room
-        left -= blob.size
-        found.append(sha256)
+        room = _room(store, blob)
+        if room is not None and room <= left:
+            left -= room
+            found.append(sha256)
     return found
 
 
+def _room(store: Store, blob: Blob) -> int | None:
+    """Bytes of the objects that its raw bytes are in; None if they can't come back."""
+    if blob.terms is None:
+        return blob.size
+    with store.db.read() as connection:
+        rows = connection.execute(_xorbs_of(blob.sha256)).all()
+    return None if any(row.state not in READABLE for row in rows) else sum(row.raw_bytes for row in rows)
+
+
+def _xorbs_of(sha256: str) -> Select[Any]:
+    built = select(tables.blob_xorb.c.xorb).where(tables.blob_xorb.c.sha256 == sha256)
+    return select(tables.xorb.c.hash, tables.xorb.c.state, tables.xorb.c.raw_bytes).where(tables.xorb.c.hash.in_(built))
+
+
 def _warm(store: Store, sha256: Sha256) -> int:
-    """The raw bytes of a sealed file come back, as an object; those of one that came through Xet do not."""
+    """The raw bytes of a sealed file come back: as an object, or as the xorbs that it is made of."""
     store.forget(sha256)
     blob = store.find(sha256)
-    if blob is None or blob.raw_here or blob.terms is not None or not blob.sealed or blob.damaged:
+    if blob is None or blob.raw_here or not blob.sealed or blob.damaged:
         return 0
     try:
-        _write_raw(store, blob)
+        if blob.terms is None:
+            _write_raw(store, blob)
+        else:
+            _write_xorbs(store, blob)
     except HeadwaterError as error:
         log.warning("a hot file stays sealed", sha256=sha256, why=error.text)
         return 0
     return 1
+
+
+def _write_xorbs(store: Store, blob: Blob) -> None:
+    """Corrupt if one can't be made: what was written of the others goes at the next look."""
+    with store.db.read() as connection:
+        rows = connection.execute(_xorbs_of(blob.sha256)).all()
+    for row in rows:
+        name = XetHash(row.hash)
+        if row.state == "here":
+            continue
+        if store.objects.size(xorb_key(name)) is None:
+            with store.objects.begin() as part:
+                for piece in read_pieces(store.xorb_pieces(name, 0, row.raw_bytes)):
+                    part.write(piece)
+                with store.stripes.hold(name):
+                    store.objects.land(part, xorb_key(name))
+        if not store.mend_xorb(name):
+            raise Corrupt(f"The xorb {name} can't be made of sealed files")
+    with store.stripes.hold(blob.sha256):
+        with store.db.write_soft() as connection:
+            if any(row.state != "here" for row in connection.execute(_xorbs_of(blob.sha256))):
+                raise Corrupt("one of its xorbs went meanwhile")
+            here = update(tables.blob).where(
+                tables.blob.c.sha256 == blob.sha256, tables.blob.c.sealed.is_not(None), tables.blob.c.raw != "here"
+            )
+            connection.execute(here.values(raw="here"))
+        store.forget(blob.sha256)
 
 
 def _write_raw(store: Store, blob: Blob) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from plain_codec import plain_codec
 from sealing import count, drop_raw, only_sealed, relative, safetensors, seal, sealed, tensor_rows, tuned, weights
+from sqlalchemy import update
 from store_cas import Cas
 from xet_building import File, Xorb, all_of, sha256_of, unpacked
 
@@ -153,9 +154,32 @@ def test_another_file_can_be_built_on_a_virtual_xorb_and_keeps_what_it_is_made_f
     assert {part.source.kind for part in parts} == {"piece"}
 
 
-def test_a_hot_file_that_came_by_xet_and_left_takes_no_room_from_one_that_can_come_back(cas: Cas) -> None:
+def test_a_hot_file_that_came_by_xet_gets_its_xorbs_back_and_leaves_again_when_it_cools(cas: Cas) -> None:
     cas.land(Y)
     (by_xet,) = _virtual(cas, all_of(Y))
+    assert not cas.xorb_path(Y).exists()
+    cas.read(by_xet)
+    assert evicted(cas, cache_bytes=len(Y.plain) - 1).warmed == 0
+    cas.read(by_xet)
+    assert evicted(cas, cache_bytes=len(Y.plain)).warmed == 1
+    assert cas.store.blob(by_xet).raw_here
+    assert cas.xorb_state(Y) == "here"
+    assert cas.xorb_path(Y).read_bytes() == Y.plain
+    assert findings(cas) == []
+    assert cas.read(by_xet) == Y.plain
+    for _ in range(4):
+        cas.store.take_heat()
+        evicted(cas)
+    assert not cas.xorb_path(Y).exists()
+    assert cas.xorb_state(Y) == "virtual"
+    assert cas.read(by_xet) == Y.plain
+
+
+def test_a_hot_file_whose_xorb_can_t_be_made_takes_no_room_from_one_that_can_come_back(cas: Cas) -> None:
+    cas.land(Y)
+    (by_xet,) = _virtual(cas, all_of(Y))
+    with cas.db.write() as connection:
+        connection.execute(update(tables.xorb).values(state="gone"))
     plain = only_sealed(cas, FILE)
     for _ in range(20):
         cas.read(by_xet)
