@@ -35,6 +35,7 @@ from headwater.ground.db import Database
 from headwater.ground.errors import Corrupt, EntryMissing, HeadwaterError, RepoMissing
 from headwater.ground.events import Event
 from headwater.ground.names import CommitId, RepoId
+from headwater.repos.holds import holding
 from headwater.repos.lru import Lru
 from headwater.repos.tables import hold, repo
 from headwater.store.tables import blob
@@ -122,11 +123,6 @@ _HELD_BYTES = (
     .join_from(hold, blob, hold.c.sha256 == blob.c.sha256)
     .where(hold.c.repo_id == bindparam("of_repo"), hold.c.committed.is_(True))
 )
-_HOLDING = (
-    select(hold.c.repo_id)
-    .where(hold.c.repo_id.in_(bindparam("of_repos", expanding=True)), hold.c.committed.is_(True))
-    .distinct()
-)
 _TAG_IDS = select(catalog.c.tag_ids).where(catalog.c.repo_id == bindparam("of_repo"))
 _TAGS_KNOWN = select(tag.c.key, tag.c.id).where(
     tag.c.type == bindparam("of_type"), tag.c.key.in_(bindparam("of_keys", expanding=True))
@@ -175,7 +171,7 @@ class Index:
                 liked[event.repo_id] = None
         if beside:
             # A commit beside main may bring large files, which count among what the repo stores. Text alone does not.
-            changed |= dict.fromkeys(connection.execute(_HOLDING, {"of_repos": list(beside)}).scalars())
+            changed |= dict.fromkeys(sorted(holding(connection, beside)))
         for repo_id in changed:
             jobs.enqueue(connection, self._clock, JOB, str(repo_id), {})
         counts.refresh(connection, [repo_id for repo_id in liked if repo_id not in changed], self._clock.now_ms())

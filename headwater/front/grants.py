@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from headwater.accounts.actor import NOBODY, Actor, Want
+from headwater.accounts.people import require_sign_in
 from headwater.accounts.tickets import Fields
 from headwater.catalog.pulls import COMMIT_CHARS, Visitor
 from headwater.front import opening
@@ -67,16 +68,8 @@ def read_token(rooms: Rooms, request: Request) -> Answer:
 def write_token(rooms: Rooms, request: Request) -> Answer:
     """The revision may be a branch that does not exist yet, or `None` for a pull request: it is not looked at."""
     found = opening.changing(rooms, request)
-    require_write_token(request.actor)
+    require_sign_in(request.actor)
     return _answer(make(rooms, request.actor, found, "write"))
-
-
-def require_write_token(actor: Actor) -> None:
-    """Of somebody; what he may do with it in a repo is another question."""
-    if not actor.signed_in:
-        raise Unauthenticated("Sign in first: this needs a token with the role 'write'")
-    if not actor.can_write:
-        raise Forbidden("This token may only read; use one with the role 'write'")
 
 
 def _answer(grant: Grant) -> Answer:

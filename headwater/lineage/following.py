@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from headwater.ground import events, jobs
 from headwater.ground.clock import Clock
-from headwater.ground.db import Database, batches
+from headwater.ground.db import Database
 from headwater.ground.events import Event
-from headwater.repos.tables import hold
+from headwater.repos.holds import holding
 
 FOLLOWER = "lineage"
 """Of events; and the first part of all its jobs' kinds."""
@@ -30,9 +30,9 @@ def follow(db: Database, clock: Clock) -> int:
 
     def take(connection: Connection, batch: Sequence[Event]) -> None:
         wanted = list(dict.fromkeys(_wanted(batch)))
-        holding = _holding(connection, {repo_id for _, repo_id in wanted})
+        known = holding(connection, {repo_id for _, repo_id in wanted})
         for kind, repo_id in wanted:
-            if repo_id in holding:
+            if repo_id in known:
                 jobs.enqueue(connection, clock, kind, str(repo_id), {}, wait_ms=SETTLE_MS)
 
     return events.follow(db, FOLLOWER, take)
@@ -44,11 +44,3 @@ def _wanted(batch: Sequence[Event]) -> Iterator[tuple[str, int]]:
             yield SURVEY, event.repo_id
         if event.repo_id is not None and event.kind in _OTHER_READERS:
             yield REVIEW, event.repo_id
-
-
-def _holding(connection: Connection, repo_ids: set[int]) -> set[int]:
-    found: set[int] = set()
-    for batch in batches(sorted(repo_ids)):
-        held = select(hold.c.repo_id).where(hold.c.repo_id.in_(batch), hold.c.committed.is_(True)).distinct()
-        found.update(connection.execute(held).scalars())
-    return found

@@ -304,6 +304,15 @@ class Holds:
             return [row.hash for row in connection.execute(asked)]
 
 
+def holding(connection: Connection, repo_ids: Iterable[int]) -> set[int]:
+    """Those of these repos of which some commit names a large file."""
+    found: set[int] = set()
+    for batch in batches(repo_ids):
+        held = select(hold.c.repo_id).where(hold.c.repo_id.in_(batch), hold.c.committed.is_(True)).distinct()
+        found.update(connection.execute(held).scalars())
+    return found
+
+
 def contents_visible(actor: Actor) -> ColumnElement[bool]:
     """The WHERE clause over `repo` for reading files, not only names: a gated repo's files are its members' alone."""
     live = and_(repo.c.state == "live", repo.c.disabled.is_(False), visible(actor, repo.c.private, repo.c.namespace_id))

@@ -8,12 +8,13 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import Any
 
+from headwater.accounts.people import require_sign_in
 from headwater.front import opening
 from headwater.front.answer import Answer, json
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground.clock import iso
-from headwater.ground.errors import EntryMissing, Forbidden, Gated, Invalid, NotOffered
+from headwater.ground.errors import EntryMissing, Gated, Invalid, NotOffered
 from headwater.repos import Commit, Message, PullRequest, Repo
 
 EVENTS_MAX = 1000  # commits of one pull request that are told, the newest
@@ -23,8 +24,7 @@ NUMBER_LENGTH_MAX = 9  # as of refs
 def create(rooms: Rooms, request: Request) -> Answer:
     """A pull ref at main's head, by whoever may open one with a commit (T36)."""
     found = opening.repo(rooms, request)
-    if not request.actor.can_write:
-        raise Forbidden("This token may only read; use one with the role 'write'")
+    require_sign_in(request.actor)
     asked = request.json()
     if asked.get("pullRequest") is not True:
         raise NotOffered("Discussions are not offered by this version, pull requests are (pullRequest)", status=501)

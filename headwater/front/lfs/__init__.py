@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from headwater.accounts.actor import Actor
+from headwater.accounts.people import require_sign_in
 from headwater.accounts.tickets import Fields
 from headwater.catalog.pulls import Visitor
 from headwater.front import blobs, body, grants, opening
@@ -32,7 +33,7 @@ def batch(rooms: Rooms, request: Request) -> Answer:
     found = opening.contents(rooms, request)
     if operation == "upload":
         # Not "write" in the repo: whoever may read it may open a pull request, and clients upload before they say so.
-        grants.require_write_token(request.actor)
+        require_sign_in(request.actor)
     if asked.get("hash_algo", "sha256") not in ("sha256", "sha_256"):  # huggingface.js writes the second
         raise Invalid("hash_algo: only sha256 is offered", status=409)
     objects = asked.get("objects")
@@ -136,7 +137,7 @@ def _xet_action(rooms: Rooms, actor: Actor, found: Repo) -> dict[str, Any]:
 def _ticket(rooms: Rooms, request: Request, purpose: str) -> Fields:
     actor, fields = grants.signed(rooms, purpose, request.arg("ticket"), "read")
     if purpose == "lfs-put":
-        grants.require_write_token(actor)
+        require_sign_in(actor)
     if fields["oid"] != request.params["oid"]:
         raise Forbidden("This address is for another file")
     return fields
