@@ -87,20 +87,20 @@ def caller(rooms: Rooms, request: Request, scope: Scope) -> Caller:
     if scope == "write" and granted != "write":
         raise Forbidden("This Xet token may only read")
     # A pull request may be opened by who only reads: what he uploads is held, and named by nothing but his request.
-    actor, found = _by_now(rooms, fields, "read")
+    actor, found = by_now(rooms, fields, "read")
     if scope == "write" and not actor.can_write:
         raise Forbidden("This token may only read; use one with the role 'write'")
     return Caller(actor, found, granted, {"c": fields.get("c", ""), "ci": fields.get("ci", 0)})
 
 
-def signed(rooms: Rooms, purpose: str, ticket: str, want: Want) -> tuple[Actor, Fields]:
-    """On whose behalf an address was signed and what it says, if the right behind it still stands (T37).
+def signed(rooms: Rooms, purpose: str, ticket: str, want: Want) -> tuple[Actor, Repo, Fields]:
+    """By whom and for which repo an address was signed and what it says, if the right behind it still stands (T37).
 
     It is no credential that one could ask for, so a bad one is 403, on which Xet clients ask for another.
     """
     try:
         fields = rooms.tickets.read(purpose, ticket)
-        return _by_now(rooms, fields, want)[0], fields
+        return *by_now(rooms, fields, want), fields
     except (Unauthenticated, RepoMissing) as error:
         raise Forbidden("This address is not good, or no longer; ask for a new one") from error
 
@@ -110,7 +110,8 @@ def owner(actor: Actor, found: Repo) -> Fields:
     return {"repo": found.id, "user": actor.user_id or 0, "token": actor.token_id or 0}
 
 
-def _by_now(rooms: Rooms, fields: Fields, want: Want) -> tuple[Actor, Repo]:
+def by_now(rooms: Rooms, fields: Fields, want: Want) -> tuple[Actor, Repo]:
+    """Whom and which repo the fields name, as they are by now; refused as anybody is who asks for the repo."""
     user_id = int(fields["user"])
     actor = rooms.accounts.actor_again(user_id, int(fields["token"]) or None) if user_id else NOBODY
     found = rooms.repos.registry.open(actor, rooms.repos.registry.by_id(int(fields["repo"])).rid, want)

@@ -105,7 +105,7 @@ class Commits:
         self._base(repo, revision, parent, create_pr=create_pr)
         pack = self._git.pack()
         try:
-            spooled = self._spool(repo, operations, pack)
+            spooled = self._spool(actor, repo, operations, pack)
             checkpoint("commit.spooled")
             with self._moves.turn(repo.id):
                 ref, base = self._base(repo, revision, parent, create_pr=create_pr)
@@ -157,18 +157,18 @@ class Commits:
 
     # Operations
 
-    def _spool(self, repo: Repo, operations: Iterable[Operation], pack: PackWriter) -> _Spooled:
+    def _spool(self, actor: Actor, repo: Repo, operations: Iterable[Operation], pack: PackWriter) -> _Spooled:
         spooled = _Spooled(pack)
         for operation in operations:
             if len(spooled.steps) >= self._settings.commit_lines_max:
                 raise TooMuch(f"At most {self._settings.commit_lines_max} operations in a commit (commit_lines_max).")
             if isinstance(operation, AddInline):
-                spooled.steps.append(self._spool_inline(operation, spooled))
+                spooled.steps.append(self._spool_inline(repo, operation, spooled))
             else:
                 if isinstance(operation, AddPointer):
                     spooled.claim(operation.path, operation.sha256, operation.size)
                 spooled.steps.append(operation)
-        held = self._holds.sizes(repo.id, spooled.claims) if spooled.claims else {}
+        held = self._holds.nameable(actor, repo, spooled.claims) if spooled.claims else {}
         missing = [sha256 for sha256 in spooled.claims if sha256 not in held]
         if missing:
             raise missing_objects(missing)
@@ -183,7 +183,7 @@ class Commits:
         ]
         return spooled
 
-    def _spool_inline(self, operation: AddInline, spooled: _Spooled) -> _Put:
+    def _spool_inline(self, repo: Repo, operation: AddInline, spooled: _Spooled) -> _Put:
         most = self._settings.inline_file_max
         if len(operation.data) > most:
             raise TooMuch(
@@ -194,7 +194,9 @@ class Commits:
         if pointer is not None:
             # Text that reads as a pointer is one: it must not lead to bytes that this repo does not hold (T17).
             spooled.claim(operation.path, pointer.sha256, pointer.size)
-        return _Put(operation.path, spooled.pack.add("blob", operation.data))
+        oid = spooled.pack.add("blob", operation.data)
+        self._git.remember_blob(repo.id, oid.hex(), operation.data)  # what is published is asked for next
+        return _Put(operation.path, oid)
 
     def _edit(self, repo: Repo, base: CommitId, editor: Editor, step: _Step) -> None:
         match step:

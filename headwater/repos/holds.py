@@ -3,6 +3,7 @@
 A blob belongs to nobody: the same bytes may be held by many repos. A hold is made only by whoever showed that he has
 the bytes (by sending them, or by reading them in a repo that he sees), never by whoever merely names their SHA-256
 (T17). It is *pending* until a commit names it, and then stays as long as the repo does, since history is never lost.
+Whoever sees a repo may open a pull request: so a pending one is for him who sent it, and for who may write to the repo.
 
 A deleted repo keeps its holds as long as it can be brought back: they keep bytes, and let nobody read or name anything.
 
@@ -31,11 +32,13 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.sql import false, true
 
 from headwater.accounts.actor import Actor, visible
+from headwater.accounts.actors import author_id
 from headwater.ground.clock import Clock
 from headwater.ground.db import Database, batches
 from headwater.ground.errors import Invalid
 from headwater.ground.names import Sha256
 from headwater.repos.tables import hold, repo, xorb_hold
+from headwater.repos.values import Repo
 from headwater.store.tables import blob, blob_xorb, xorb
 
 NAMED_MAX = 100  # missing objects listed in one error; the rest is counted
@@ -72,9 +75,16 @@ def missing_objects(missing: Sequence[str]) -> Invalid:
 
 
 _FRESH = insert(hold).from_select(
-    ["repo_id", "sha256", "path", "committed", "held_ms"],
+    ["repo_id", "sha256", "path", "committed", "held_ms", "sender_id"],
     # Only of a live repo: an upload that outlives its repo must not keep bytes for ever.
-    select(repo.c.id, blob.c.sha256, literal(""), false(), bindparam("now", type_=hold.c.held_ms.type))
+    select(
+        repo.c.id,
+        blob.c.sha256,
+        literal(""),
+        false(),
+        bindparam("now", type_=hold.c.held_ms.type),
+        bindparam("sender", type_=hold.c.sender_id.type),
+    )
     .join_from(repo, blob, true())
     .where(
         repo.c.id == bindparam("repo"), repo.c.state == "live", blob.c.sha256.in_(bindparam("names", expanding=True))
@@ -83,7 +93,7 @@ _FRESH = insert(hold).from_select(
 # A second upload of the same bytes starts the grace period anew.
 _HOLD = _FRESH.on_conflict_do_update(
     index_elements=[hold.c.repo_id, hold.c.sha256],
-    set_={"held_ms": _FRESH.excluded.held_ms},
+    set_={"held_ms": _FRESH.excluded.held_ms, "sender_id": _FRESH.excluded.sender_id},
     where=hold.c.committed.is_(False),
 )
 _OF_LIVE = exists().where(repo.c.id == hold.c.repo_id, repo.c.state == "live")
@@ -98,13 +108,19 @@ _COMMIT = (
 )
 _KNOWN = select(blob.c.sha256).where(blob.c.sha256.in_(bindparam("names", expanding=True)))
 _FRESH_XORBS = insert(xorb_hold).from_select(
-    ["repo_id", "xorb", "held_ms"],
-    select(repo.c.id, xorb.c.hash, bindparam("now", type_=xorb_hold.c.held_ms.type))
+    ["repo_id", "xorb", "held_ms", "sender_id"],
+    select(
+        repo.c.id,
+        xorb.c.hash,
+        bindparam("now", type_=xorb_hold.c.held_ms.type),
+        bindparam("sender", type_=xorb_hold.c.sender_id.type),
+    )
     .join_from(repo, xorb, true())
     .where(repo.c.id == bindparam("repo"), repo.c.state == "live", xorb.c.hash.in_(bindparam("names", expanding=True))),
 )
 _HOLD_XORBS = _FRESH_XORBS.on_conflict_do_update(
-    index_elements=[xorb_hold.c.repo_id, xorb_hold.c.xorb], set_={"held_ms": _FRESH_XORBS.excluded.held_ms}
+    index_elements=[xorb_hold.c.repo_id, xorb_hold.c.xorb],
+    set_={"held_ms": _FRESH_XORBS.excluded.held_ms, "sender_id": _FRESH_XORBS.excluded.sender_id},
 )
 
 
@@ -115,19 +131,24 @@ class Holds:
 
     # A repo's own blobs
 
-    def hold(self, repo_id: int, names: Iterable[Sha256]) -> None:
-        """The repo may name these blobs in a commit from now on; who calls this has seen the bytes arrive."""
-        with self._db.write() as connection:
-            self.hold_in(connection, repo_id, names)
+    def hold(self, repo_id: int, names: Iterable[Sha256], sender_id: int | None = None) -> None:
+        """The repo may name these blobs in a commit from now on; who calls this has seen the bytes arrive.
 
-    def hold_in(self, connection: Connection, repo_id: int, names: Iterable[Sha256]) -> None:
+        `sender_id` sent them, and may name them too if he may not write to the repo.
+        """
+        with self._db.write() as connection:
+            self.hold_in(connection, repo_id, names, sender_id)
+
+    def hold_in(
+        self, connection: Connection, repo_id: int, names: Iterable[Sha256], sender_id: int | None = None
+    ) -> None:
         """`hold` inside the caller's transaction. A name that is no blob is a 422."""
         now_ms = self._clock.now_ms()
         for batch in batches(names):
             known = set(connection.execute(_KNOWN, {"names": batch}).scalars())
             if len(known) < len(set(batch)):
                 raise missing_objects(sorted(set(batch) - known))
-            connection.execute(_HOLD, {"repo": repo_id, "names": batch, "now": now_ms})
+            connection.execute(_HOLD, {"repo": repo_id, "names": batch, "now": now_ms, "sender": sender_id})
 
     def has(self, repo_id: int, name: Sha256) -> bool:
         with self._db.read() as connection:
@@ -139,6 +160,15 @@ class Holds:
         with self._db.read() as connection:
             for batch in batches(names):
                 rows = connection.execute(_SIZES, {"repo": repo_id, "names": batch})
+                found.update((Sha256(row.sha256), row.size) for row in rows)
+        return found
+
+    def nameable(self, actor: Actor, of: Repo, names: Iterable[Sha256]) -> dict[Sha256, int]:
+        """As `sizes`, of those that this actor may name in a commit to the repo."""
+        found: dict[Sha256, int] = {}
+        with self._db.read() as connection:
+            for batch in batches(names):
+                rows = connection.execute(_SIZES.where(_may_name(actor, of)), {"repo": of.id, "names": batch})
                 found.update((Sha256(row.sha256), row.size) for row in rows)
         return found
 
@@ -181,8 +211,8 @@ class Holds:
         with self._db.read() as connection:
             return bool(self._readable(connection, actor, [name]))
 
-    def hold_if_readable(self, actor: Actor, repo_id: int, names: Iterable[Sha256]) -> set[Sha256]:
-        """Lets the repo hold those that the actor can read elsewhere anyway; returns the ones it now holds.
+    def hold_if_readable(self, actor: Actor, of: Repo, names: Iterable[Sha256]) -> set[Sha256]:
+        """Lets the repo hold those that the actor can read elsewhere anyway; returns the ones he may name there now.
 
         For the others the caller answers as if they did not exist: he must send the bytes (T17). So he must for one
         that was found damaged: that heals it.
@@ -191,8 +221,9 @@ class Holds:
         with self._db.write() as connection:
             for batch in batches(names):
                 found = self._readable(connection, actor, batch)
-                self.hold_in(connection, repo_id, sorted(found))
-                rows = connection.execute(_SIZES.where(blob.c.state == "whole"), {"repo": repo_id, "names": batch})
+                self.hold_in(connection, of.id, sorted(found), author_id(actor))
+                whole = _SIZES.where(blob.c.state == "whole", _may_name(actor, of))
+                rows = connection.execute(whole, {"repo": of.id, "names": batch})
                 held.update(Sha256(row.sha256) for row in rows)
         return held
 
@@ -207,28 +238,30 @@ class Holds:
 
     # Xorbs
 
-    def hold_xorbs(self, repo_id: int, hashes: Iterable[str]) -> None:
-        """The repo's writers may build files from these xorbs, since one of them sent them here."""
+    def hold_xorbs(self, repo_id: int, hashes: Iterable[str], sender_id: int | None = None) -> None:
+        """The repo's writers may build files from these xorbs, and `sender_id`, who sent them here."""
         with self._db.write() as connection:
-            self.hold_xorbs_in(connection, repo_id, hashes)
+            self.hold_xorbs_in(connection, repo_id, hashes, sender_id)
 
-    def hold_xorbs_in(self, connection: Connection, repo_id: int, hashes: Iterable[str]) -> None:
+    def hold_xorbs_in(
+        self, connection: Connection, repo_id: int, hashes: Iterable[str], sender_id: int | None = None
+    ) -> None:
         now_ms = self._clock.now_ms()
         for batch in batches(hashes):
-            connection.execute(_HOLD_XORBS, {"repo": repo_id, "names": batch, "now": now_ms})
+            connection.execute(_HOLD_XORBS, {"repo": repo_id, "names": batch, "now": now_ms, "sender": sender_id})
 
     def xorb_readable(self, actor: Actor, name: str) -> bool:
         return bool(self.xorbs_readable(actor, [name]))
 
     def xorbs_readable(self, actor: Actor, hashes: Iterable[str]) -> set[str]:
-        """Those of these xorbs that this actor may read: held by, or part of a committed blob of, a repo he reads."""
+        """Those of these xorbs that this actor sent, or that a committed blob is built from, in a repo he may read."""
         found: set[str] = set()
         with self._db.read() as connection:
             for batch in batches(hashes):
-                directly = (
+                sent = (
                     select(xorb_hold.c.xorb)
                     .join_from(xorb_hold, repo, xorb_hold.c.repo_id == repo.c.id)
-                    .where(xorb_hold.c.xorb.in_(batch), contents_visible(actor))
+                    .where(xorb_hold.c.xorb.in_(batch), _sent(actor, xorb_hold.c.sender_id), contents_visible(actor))
                 )
                 through_a_blob = (
                     select(blob_xorb.c.xorb)
@@ -236,15 +269,20 @@ class Holds:
                     .join(repo, hold.c.repo_id == repo.c.id)
                     .where(blob_xorb.c.xorb.in_(batch), hold.c.committed.is_(True), contents_visible(actor))
                 )
-                found.update(connection.execute(directly.union(through_a_blob)).scalars())
+                found.update(connection.execute(sent.union(through_a_blob)).scalars())
         return found
 
-    def repo_holds_xorb(self, repo_id: int, name: str) -> bool:
-        """Whether the repo itself holds the xorb, or a blob that is built from it: the question of a Xet token."""
+    def may_use_xorb(self, actor: Actor, of: Repo, name: str) -> bool:
+        """Whether the repo itself holds the xorb, or a blob that is built from it, which this actor may name there.
+
+        The question of a Xet token.
+        """
         built = select(hold.c.sha256).join_from(hold, blob_xorb, hold.c.sha256 == blob_xorb.c.sha256)
-        sent = exists().where(xorb_hold.c.repo_id == repo_id, xorb_hold.c.xorb == name)
-        there = or_(sent, exists(built.where(hold.c.repo_id == repo_id, blob_xorb.c.xorb == name)))
-        asked = select(and_(exists().where(repo.c.id == repo_id, repo.c.state == "live"), there))
+        sent = exists().where(
+            xorb_hold.c.repo_id == of.id, xorb_hold.c.xorb == name, _writes_or_sent(actor, of, xorb_hold.c.sender_id)
+        )
+        there = or_(sent, exists(built.where(hold.c.repo_id == of.id, blob_xorb.c.xorb == name, _may_name(actor, of))))
+        asked = select(and_(exists().where(repo.c.id == of.id, repo.c.state == "live"), there))
         with self._db.read() as connection:
             return bool(connection.execute(asked).scalar_one())
 
@@ -311,6 +349,21 @@ def holding(connection: Connection, repo_ids: Iterable[int]) -> set[int]:
         held = select(hold.c.repo_id).where(hold.c.repo_id.in_(batch), hold.c.committed.is_(True)).distinct()
         found.update(connection.execute(held).scalars())
     return found
+
+
+def _may_name(actor: Actor, of: Repo) -> ColumnElement[bool]:
+    """The WHERE clause over `hold`: committed, or pending and his who sent it or may write to the repo."""
+    return or_(hold.c.committed.is_(True), _writes_or_sent(actor, of, hold.c.sender_id))
+
+
+def _writes_or_sent(actor: Actor, of: Repo, sender_id: ColumnElement[int | None]) -> ColumnElement[bool]:
+    if actor.may_write(namespace_id=of.namespace_id, creator_id=of.creator_id):
+        return true()
+    return _sent(actor, sender_id)
+
+
+def _sent(actor: Actor, sender_id: ColumnElement[int | None]) -> ColumnElement[bool]:
+    return false() if actor.user_id is None else sender_id == actor.user_id
 
 
 def contents_visible(actor: Actor) -> ColumnElement[bool]:

@@ -48,6 +48,7 @@ hold = Table(
     Column("path", Text, nullable=False, server_default=text("''")),  # the last path it was committed under
     Column("committed", Boolean, nullable=False),  # false: uploaded, but no commit has named it yet
     Column("held_ms", BigInteger, nullable=False),
+    Column("sender_id", Integer),  # the user who sent it last; none: not known
     Index("hold_sha256", "sha256"),
     Index("hold_pending", "held_ms", sqlite_where=text("committed = 0")),
 )
@@ -58,6 +59,7 @@ xorb_hold = Table(
     Column("repo_id", ForeignKey("repo.id"), primary_key=True),
     Column("xorb", ForeignKey("xorb.hash"), primary_key=True),
     Column("held_ms", BigInteger, nullable=False),
+    Column("sender_id", Integer),  # the user who sent it last; none: not known
     Index("xorb_hold_xorb", "xorb"),
 )
 

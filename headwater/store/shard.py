@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from struct import Struct
 
 import numpy as np
@@ -122,8 +122,13 @@ class ShardFooter:
 @dataclass(frozen=True, slots=True, eq=False)
 class Shard:
     files: list[ShardFile]
-    xorbs: list[ShardXorb]
+    xorbs_reader: Callable[[], Iterator[ShardXorb]]
     footer: ShardFooter | None
+
+    @property
+    def xorbs(self) -> list[ShardXorb]:
+        """Made anew each time: a shard may describe a million, of which the hub believes nothing."""
+        return list(self.xorbs_reader())
 
 
 def parse(data: bytes) -> Shard:
@@ -140,7 +145,9 @@ def parse(data: bytes) -> Shard:
     reader = _Reader(data)
     files = _files(reader)
     xorbs_start = reader.position_bytes
-    xorbs = list(_xorbs(reader))
+    xorbs = partial(_described, data, reader.position)
+    for _ in _xorbs(reader):
+        pass  # checked, and not kept
     left = len(data) - reader.position_bytes
     if not left:
         # hf_xet 1.1.10 to 1.2 cut the footer off before sending, and left its size in the header.
@@ -153,29 +160,29 @@ def parse(data: bytes) -> Shard:
 class _Reader:
     """The records of a shard, one after the other."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, position: int = 1) -> None:
         self._data = data
         self._records = np.frombuffer(data, _RECORD, count=len(data) // RECORD_BYTES)
-        self._position = 1  # behind the header, which is as long as a record
+        self.position = position  # in records; 1: behind the header, which is as long as one
 
     @property
     def position_bytes(self) -> int:
-        return self._position * RECORD_BYTES
+        return self.position * RECORD_BYTES
 
     def head(self, what: str) -> tuple[bytes, int, int, int, int]:
-        if self._position >= len(self._records):
+        if self.position >= len(self._records):
             raise Invalid(f"shard: it ends within its {what}, without an end mark")
         fields = _HEAD.unpack_from(self._data, self.position_bytes)
-        self._position += 1
+        self.position += 1
         return fields
 
     def take(self, count: int, what: str) -> _Records:
         """So many records, as a view: a count of 2**32 - 1 costs nothing."""
-        left = len(self._records) - self._position
+        left = len(self._records) - self.position
         if count > left:
             raise Invalid(f"shard: {count} {what} announced, room for {left}")
-        records = self._records[self._position : self._position + count]
-        self._position += count
+        records = self._records[self.position : self.position + count]
+        self.position += count
         return records
 
 
@@ -226,6 +233,10 @@ def _xorbs(reader: _Reader) -> Iterator[ShardXorb]:
             raise Invalid(f"shard: the chunks of xorb {name} do not add up to its {raw_bytes} bytes")
         eligible = (chunks["c"] & np.uint32(_DEDUP_ELIGIBLE)) != 0
         yield ShardXorb(name, chunks["hash"].tobytes(), chunks["b"].copy(), eligible)
+
+
+def _described(data: bytes, position: int) -> Iterator[ShardXorb]:
+    return _xorbs(_Reader(data, position))
 
 
 def _footer(data: bytes, xorbs_start: int, tables_start: int) -> ShardFooter:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import delete, insert, select
 
-from headwater.ground.errors import DigestMismatch, EntryMissing, Invalid
+from headwater.ground.errors import DigestMismatch, EntryMissing, HeadwaterError, Invalid
 from headwater.ground.names import Sha256
 from headwater.store import tables
 from headwater.store.blobs import Blob, Store
@@ -19,11 +20,16 @@ from headwater.store.objects import READ_STEP, Part, meaning
 
 
 class PartSink:
-    """One part: its size is known beforehand; its ETag is its SHA-256."""
+    """One part: its size is known beforehand. `under_way` raises EntryMissing when its upload is no more."""
 
-    def __init__(self, part: Part, target: Path, size: int) -> None:
-        self._part, self._target, self._size = part, target, size
+    def __init__(self, part: Part, target: Path, size: int, under_way: Callable[[], object]) -> None:
+        self._part, self._target, self._size, self._under_way = part, target, size, under_way
         self._hash = hashlib.sha256()
+
+    @property
+    def etag(self) -> str:
+        """The SHA-256 of what was written."""
+        return self._hash.hexdigest()
 
     def write(self, data: bytes) -> None:
         if self._part.size + len(data) > self._size:
@@ -32,12 +38,16 @@ class PartSink:
         self._hash.update(data)
         self._part.write(data)
 
-    def land(self) -> str:
+    def land(self) -> None:
+        """EntryMissing when the upload was finished meanwhile, by another client of the same file."""
         with self._part as part:
             if part.size != self._size:
                 raise DigestMismatch("size of the part", str(self._size), f"{part.size} bytes")
-            part.land(self._target)
-        return self._hash.hexdigest()
+            try:
+                part.land(self._target)
+            except HeadwaterError:
+                self._under_way()
+                raise
 
     def abort(self) -> None:
         self._part.drop()
@@ -95,15 +105,20 @@ class Uploads:
             (self._root / upload).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise meaning(error, "writing") from error
-        return PartSink(self._store.objects.begin(), self._root / upload / f"{number:05d}", expected)
+        target = self._root / upload / f"{number:05d}"
+        return PartSink(self._store.objects.begin(), target, expected, lambda: self._row(upload))
 
     def complete(self, upload: str, etags: dict[int, str]) -> Blob:
-        """Joins the parts. Invalid when one is missing or is not the one that the client names."""
+        """Joins the parts. Invalid when one is missing or is not the one that the client names.
+
+        They stay until `drop`. EntryMissing when another client of the same file dropped them meanwhile.
+        """
         sha256, size, part_size = self._row(upload)
         last = -(-size // part_size)
         folder = self._root / upload
         missing = [number for number in range(1, last + 1) if not (folder / f"{number:05d}").exists()]
         if missing:
+            self._row(upload)
             raise Invalid(f"parts {missing[:20]} of {last} were not uploaded; send them and complete again")
         sink = self._store.sink(sha256, size)
         try:
@@ -118,14 +133,15 @@ class Uploads:
             blob = sink.land()
         except OSError as error:
             sink.abort()
+            self._row(upload)
             raise meaning(error, "joining the parts") from error
         except BaseException:
             sink.abort()
             raise
-        self.drop(upload)
         return blob
 
     def drop(self, upload: str) -> None:
+        """Once somebody holds the file, or nobody goes on with it."""
         with self._store.db.write_soft() as connection:
             connection.execute(delete(tables.upload).where(tables.upload.c.id == upload))
         shutil.rmtree(self._root / upload, ignore_errors=True)

@@ -25,6 +25,7 @@ from headwater.store.blobs import UNSEALED, Blob, Store
 from headwater.store.hashes import XetHash
 from headwater.store.objects import Piece, Unreadable, blob_key, read_pieces, xorb_key
 from headwater.store.recipe import Term
+from headwater.store.turns import Turns
 from headwater.store.xorb import (
     CHUNK_RAW_BYTES_MAX,
     Lengths,
@@ -40,7 +41,16 @@ PIECE_BYTES = 64 << 20  # of a blob, per pseudo-xorb: Xet's own largest xorb
 FEED_BYTES = 128 << 10  # bounds what one step may unpack to (32 MiB) however well a hostile chunk is packed
 INDEXES_CACHED = 128  # at most 36 bytes for each of 8192 chunks: 38 MiB if all were full of the smallest chunks
 DEDUP_MODULUS = 1024  # a chunk whose hash is 0 modulo this may be asked for by clients (xet-core)
-DEDUP_XORBS_MAX = 256  # in one answer: 16 GiB of siblings, about 10 MB
+DEDUP_XORBS_MAX = 256  # in one answer: 16 GiB of siblings
+DEDUP_CHUNKS_MAX = 256 << 10  # in one answer, 48 bytes each: what so many xorbs have that are full of usual chunks
+DEDUP_LOOKED_AT_MAX = 1024  # xorbs with the chunk, most of which may be strangers'
+DEDUP_HITS_MAX = 8  # of these that the caller may use
+DEDUP_FILES_MAX = 16  # whose xorbs are looked at
+CHECKS_MAX = 32  # shards under way at once: half of the threads that the front has for bodies that wait
+CHECKS_BYTES = 128 << 20  # of shards in memory at once: one of the largest, which takes 400 MB while it is read
+FETCHES_BYTES = 4 << 20  # of steps of all fetches together; what a step takes on its way is about four times that
+FETCH_STEP_MIN, FETCH_STEP_MAX = 64 << 10, 1 << 20
+FETCH_READ_STEP = 256 << 10  # in one go of a file: a step is put together from these
 READABLE = ("here", "virtual")  # states of a xorb: its bytes lie in its object, or sealed files that it made have them
 PSEUDO_SALT = b"headwater pseudo-xorb 1:"
 
@@ -109,6 +119,9 @@ class Xets:
         self.store = store
         self._indexes: OrderedDict[str, XorbIndex] = OrderedDict()
         self._lock = threading.Lock()
+        self.checks = Turns(CHECKS_MAX, CHECKS_BYTES)
+        """Whoever calls `register` takes one of these turns before it holds the shard in memory."""
+        self._fetches = 0  # under way
         self._forgotten = 0  # how often: an index read before is not remembered after
         store.when_a_xorb_is_damaged(self.forget)
 
@@ -352,9 +365,28 @@ class Xets:
         return np.array([CHUNK_RAW_BYTES_MAX] * whole + ([rest] if rest else []), np.uint32)
 
     def fetch(self, source: Source, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes [start, stop) of a source in Xet's container, its chunks uncompressed."""
+        """The bytes [start, stop) of a source in Xet's container, its chunks uncompressed.
+
+        In smaller pieces the more of them are sent at once: one client asks for up to 64, each for 64 MiB.
+        """
         lengths = self.lengths(source)
-        return serialise(lengths, lambda low, high: read_pieces(self._runs(source, low, high)), start, stop)
+
+        def read(low: int, high: int) -> Iterator[bytes]:
+            return read_pieces(self._runs(source, low, high), FETCH_READ_STEP)
+
+        return self._counted(serialise(lengths, read, start, stop, self._fetch_step))
+
+    def _fetch_step(self) -> int:
+        return min(max(FETCHES_BYTES // max(self._fetches, 1), FETCH_STEP_MIN), FETCH_STEP_MAX)
+
+    def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        with self._lock:
+            self._fetches += 1
+        try:
+            yield from pieces
+        finally:
+            with self._lock:
+                self._fetches -= 1
 
     def _runs(self, source: Source, start: int, stop: int) -> list[Piece]:
         if source.kind == "xorb":
@@ -362,33 +394,70 @@ class Xets:
         base = source.number * PIECE_BYTES
         return self.store.runs(self.store.blob(Sha256(source.name)), base + start, base + stop)
 
-    def dedup(self, chunk: XetHash, may_use: Callable[[XetHash], bool], key: bytes, expiry_s: int) -> bytes | None:
-        """A shard that tells in which xorbs a chunk and its neighbours lie: all xorbs of the files that hold it.
+    def dedup(
+        self, chunk: XetHash, usable: Callable[[Sequence[XetHash]], set[XetHash]], key: bytes, expiry_s: int
+    ) -> bytes | None:
+        """A shard that tells in which xorbs a chunk and its neighbours lie: xorbs of the files that hold it.
 
         With the matching xorb alone, a fresh client sent 85 MB of a 200 MB copy; with its siblings 0.5 MB (xet.md 4.5).
+        `usable` gives those of some xorbs that the caller may build on.
         """
         raw = hashes.from_text(chunk)
-        siblings = (
-            select(tables.dedup.c.xorb)
-            .where(tables.dedup.c.chunk == raw)
-            .union(
-                select(tables.blob_xorb.c.xorb).where(
-                    tables.blob_xorb.c.sha256.in_(
-                        select(tables.blob_xorb.c.sha256)
-                        .join(tables.dedup, tables.dedup.c.xorb == tables.blob_xorb.c.xorb)
-                        .where(tables.dedup.c.chunk == raw)
-                    )
-                )
-            )
-            .limit(DEDUP_XORBS_MAX)
+        hits = self._with_chunk(raw, usable)
+        found: dict[XetHash, XorbIndex] = {}
+        chunks = 0
+        for name in self._nearest(hits, usable):
+            index = None if name in found else self.index(name)
+            if index is not None and chunks + len(index.lengths) <= DEDUP_CHUNKS_MAX:
+                found[name] = index
+                chunks += len(index.lengths)
+            if len(found) == DEDUP_XORBS_MAX:
+                break
+        if not any(raw in _split(found[name].hashes) for name in hits if name in found):
+            return None
+        self.offered(list(found))
+        return shard.build_dedup(list(found.values()), key, expiry_s, self.store.clock.now_ms() // 1000)
+
+    def _with_chunk(self, raw: bytes, usable: Callable[[Sequence[XetHash]], set[XetHash]]) -> list[XetHash]:
+        """A few of the xorbs that a chunk lies in. The head of a popular model is in thousands."""
+        asked = (
+            select(tables.xorb.c.hash)
+            .join(tables.dedup, tables.dedup.c.xorb == tables.xorb.c.hash)
+            .where(tables.dedup.c.chunk == raw, tables.xorb.c.state.in_(READABLE))
+            .order_by(tables.xorb.c.offered_ms.desc(), tables.xorb.c.hash)
+            .limit(DEDUP_LOOKED_AT_MAX)
         )
         with self.store.db.read() as connection:
-            names = [XetHash(name) for name in connection.execute(siblings).scalars()]
-        found = [index for name in names if may_use(name) and (index := self.index(name)) is not None]
-        if not any(raw in _split(index.hashes) for index in found):
-            return None
-        self.offered([index.hash for index in found])
-        return shard.build_dedup(found, key, expiry_s, self.store.clock.now_ms() // 1000)
+            names = [XetHash(name) for name in connection.execute(asked).scalars()]
+        may = usable(names)
+        return [name for name in names if name in may][:DEDUP_HITS_MAX]
+
+    def _nearest(
+        self, hits: Sequence[XetHash], usable: Callable[[Sequence[XetHash]], set[XetHash]]
+    ) -> Iterator[XetHash]:
+        """These xorbs; then those that files go on with after them, and those that come before, from near to far.
+
+        A large file has more than one answer holds, and the client that asked reads on from here.
+        """
+        yield from hits
+        asked = (
+            select(tables.blob.c.sha256)
+            .join(tables.blob_xorb, tables.blob_xorb.c.sha256 == tables.blob.c.sha256)
+            .where(tables.blob_xorb.c.xorb.in_(hits))
+            .distinct()
+            .order_by(tables.blob.c.created_ms.desc(), tables.blob.c.sha256)
+            .limit(DEDUP_FILES_MAX)
+        )
+        with self.store.db.read() as connection:
+            files = [Sha256(name) for name in connection.execute(asked).scalars()]
+        for sha256 in files:
+            blob = self.store.find(sha256)
+            names = list(dict.fromkeys(term.xorb for term in (blob and blob.terms) or ()))
+            at = next((number for number, name in enumerate(names) if name in hits), len(names))
+            before = names[max(0, at - DEDUP_XORBS_MAX) : at]
+            near = [*names[at : at + DEDUP_XORBS_MAX], *reversed(before)][:DEDUP_XORBS_MAX]
+            may = usable(near)
+            yield from (name for name in near if name in may)
 
     def offered(self, names: Sequence[XetHash]) -> None:
         """Clients were told of these xorbs: they must stay for as long as clients remember."""

@@ -228,9 +228,13 @@ def serialised_size(lengths: Lengths) -> int:
 
 
 def serialise(
-    lengths: Lengths, read: Callable[[int, int], Iterable[bytes | memoryview]], start: int, stop: int
+    lengths: Lengths,
+    read: Callable[[int, int], Iterable[bytes | memoryview]],
+    start: int,
+    stop: int,
+    piece_bytes: Callable[[], int] = lambda: PIECE_BYTES,
 ) -> Iterator[bytes]:
-    """Bytes start ... stop of the uncompressed serialisation, in pieces of about PIECE_BYTES.
+    """Bytes start ... stop of the uncompressed serialisation, in pieces of about as much as `piece_bytes` says.
 
     `read(raw_start, raw_stop)` gives that range of the xorb's plain bytes, in pieces of any size; it is called once,
     with an empty range where only headers are asked for.
@@ -253,7 +257,7 @@ def serialise(
         parts.append(header[max(start - chunk_start, 0) : stop - chunk_start])
         parts.extend(plain.take(max(min(chunk_stop, stop) - max(chunk_start + CHUNK_HEADER_BYTES, start), 0)))
         waiting_bytes += chunk_stop - chunk_start
-        if waiting_bytes >= PIECE_BYTES:
+        if waiting_bytes >= piece_bytes():
             yield b"".join(parts)
             parts, waiting_bytes = [], 0
     plain.end()

@@ -162,6 +162,29 @@ def test_T15_after_a_cut_only_the_rest_travels(parts: Hub, percent: int) -> None
     assert not list((parts.data / "uploads").iterdir())
 
 
+def test_T15_two_clients_send_one_file_in_parts_at_once_and_neither_fails(parts: Hub) -> None:
+    repo, data = parts.repo(), noise("two at once", 3 * PART)
+    quick, slow = Upload(parts, repo, data), Upload(parts, repo, data)
+    assert slow.part(1).status == 200
+    for number in (1, 2, 3):
+        assert quick.part(number).status == 200
+    assert quick.complete().status == 200
+    assert {slow.part(2).status, slow.part(3).status} == {200}
+    assert quick.etags == slow.etags
+    for upload in (slow, quick):  # the second: a client whose answer was lost asks again
+        assert upload.complete().status == 200
+    parts.committed(repo, [lfs_file("m.bin", sha(data), len(data))])
+    assert not list((parts.data / "uploads").iterdir())
+
+
+def test_T19_a_late_part_is_not_longer_than_its_file(parts: Hub) -> None:
+    upload = Upload(parts, parts.repo(), noise("late and endless", 2 * PART))
+    for number in (1, 2):
+        assert upload.part(number).status == 200
+    assert upload.complete().status == 200
+    assert upload.part(1, bytes(2 * PART + 1)).status == 400
+
+
 def test_T15_a_part_may_be_sent_again_and_the_last_one_counts(parts: Hub) -> None:
     upload = Upload(parts, parts.repo(), noise("sent again", 3 * PART))
     assert upload.part(2, bytes(PART)).status == 200
@@ -185,7 +208,7 @@ def test_T13_parts_that_are_wrong_are_refused_and_the_file_does_not_exist(parts:
     upload.part(1)
     assert upload.complete().status == 200
     assert stored(parts, data)
-    assert upload.complete().status == 404  # it is done: the address is used up
+    assert upload.complete().status == 200  # it is done: who missed the answer asks again
 
 
 @pytest.mark.parametrize("number", ["0", "4", "99999", "-1", "x", "%C2%B2", "1e0"])
@@ -258,6 +281,24 @@ def test_T18_a_bad_line_of_any_kind_refuses_the_whole_commit(hub: Hub, bad: dict
 
 
 # --- T19: limits, answered before bytes are sent ---
+
+
+def test_T19_an_answer_with_addresses_of_parts_does_not_grow_with_what_is_announced(parts: Hub) -> None:
+    answer = parts.batch(parts.repo(), [(sha(b"%d" % n), 10**11) for n in range(50)], transfers=["multipart"])
+    actions = [one["actions"]["upload"] for one in answer.json["objects"]]
+    sizes = [int(action["header"]["chunk_size"]) for action in actions]
+    assert [-(-(10**11) // size) for size in sizes] == [len(action["header"]) - 1 for action in actions]
+    assert sum(len(action["header"]) for action in actions) < 11_000
+    assert len(answer.body) < 6_000_000
+
+
+def test_addresses_are_good_for_as_long_as_a_slow_client_takes_for_the_whole_batch(hub: Hub) -> None:
+    expected = {10: 3600, 100 * GIB: 3600 + 102_400, 400 * GIB: 3600 + 409_600}
+    for size, lifetime_s in expected.items():
+        actions = hub.batch(hub.repo(), [(sha(b"large"), size)]).json["objects"][0]["actions"]
+        assert [lifetime_s] * 2 == [actions[name]["expires_in"] for name in ("upload", "verify")]
+    many = hub.batch(hub.repo(), [(sha(b"%d" % n), 400 * GIB) for n in range(9)]).json["objects"]
+    assert {7 * 86_400} == {one["actions"]["upload"]["expires_in"] for one in many}  # then it is collected
 
 
 def test_T19_500_gb_are_refused_when_they_are_announced(hub: Hub) -> None:
@@ -375,6 +416,17 @@ def test_T19_a_file_too_large_for_the_commit_itself_is_told_to_go_through_lfs(st
     assert strict.commit(repo, {"f.txt": bytes(9_000)}).status == 200
     answer = strict.commit(repo, {"g.txt": bytes(9_001)})
     assert (answer.status, "inline_file_max" in answer.error) == (413, True)
+
+
+def test_git_lfs_finds_what_is_wrong_where_it_looks_for_it(hub: Hub) -> None:
+    repo, data = hub.repo(), noise("said", 500)
+    refused = hub.batch(repo, [(sha(data), 10**15)])
+    assert (413, refused.error) == (refused.status, refused.json["message"])
+    wrong = hub.send("PUT", hub.upload_address(repo, data), body=bytes(500))
+    assert (400, wrong.error) == (wrong.status, wrong.json["message"])
+    verify = hub.local(hub.batch(repo, [(sha(data), 500)]).json["objects"][0]["actions"]["verify"]["href"])
+    missing = hub.post(verify, json={"oid": sha(data), "size": 500})
+    assert (404, missing.error) == (missing.status, missing.json["message"])
 
 
 def test_T19_a_folder_of_many_files_comes_in_pages(hub: Hub) -> None:

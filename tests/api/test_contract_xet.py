@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
-from asgi_hub import URL, Answer, Hub, lfs_file, noise, page, sha
+from asgi_hub import URL, Answer, Hub, Midway, lfs_file, noise, page, sha
 from xet_files import (
     XetFile,
     Xorb,
@@ -22,7 +26,8 @@ from xet_files import (
 )
 
 from headwater.ground.names import Sha256
-from headwater.store import hashes, shard
+from headwater.store import Blob, XetHash, hashes, shard
+from headwater.store.turns import Turns
 
 MEDIA = "application/vnd.git-lfs+json"
 PREFIXES = ("default", "default-merkledb")
@@ -213,8 +218,87 @@ def test_a_stale_client_cache_is_told_what_to_delete(hub: Hub) -> None:
     assert (error["type"], error["retryable"]) == ("error", False)
     for words in (file.xorbs[0].name, "shard-cache", "Delete that cache", "HF_XET_CACHE"):
         assert words in error["message"]
-    first = hub.post("/xet/v1/shards", token, body=shard_of(file))
+    first = hub.post("/xet/v1/shards", token, body=shard_of(file), headers={"user-agent": "node"})
     assert (400, error["message"]) == (first.status, first.error)
+    for agent in ({"user-agent": "huggingface_hub/1.28.0; hf_xet/1.5.2"}, {}):  # up to 1.2 it does not say its name
+        shown = hub.post("/xet/v1/shards", token, body=shard_of(file), headers=agent)
+        assert (303, error["message"]) == (shown.status, shown.error)
+        where = shown.headers["location"]
+        assert all(words in where for words in ("delete-the-folder", "/xet/*/shard-cache", "HF_XET_CACHE"))
+        assert hub.get(hub.local(where)).status == 404  # this stops the client, which prints the address
+
+
+# --- many at once ---
+
+
+class Held:
+    """Checks of shards that stand still until `go` is set."""
+
+    def __init__(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go = threading.Event()
+        real = hub.rooms.xets.register
+
+        def register(*given: Any) -> list[Blob]:
+            assert self.go.wait(10)
+            return real(*given)
+
+        monkeypatch.setattr(hub.rooms.xets, "register", register)
+
+
+async def later(answer: Awaitable[Answer], held: Held) -> Answer:
+    """The answer to a request that comes while the checks stand still, which then go on."""
+    try:
+        return await asyncio.wait_for(answer, 5)
+    finally:
+        held.go.set()
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_long_checks_of_shards_keep_nobody_else_waiting(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    held, token = Held(hub, monkeypatch), hub.xet(hub.repo(), "write")
+    more = hub.rooms.settings.threads + 2
+    shards = [hub.asend("POST", f"/xet/{version}/shards", token, body=shard_of()) for _ in range(more)]
+    *checked, other = hub.together(*shards, later(hub.asend("GET", "/api/models?limit=1"), held))
+    assert (200, [200] * more) == (other.status, [answer.status for answer in checked])
+    assert all(b'"result":1' in answer.body for answer in checked)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_more_checks_than_the_hub_can_have_are_asked_to_come_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(hub.rooms.xets, "checks", Turns(1, 1 << 20))
+    held, token = Held(hub, monkeypatch), hub.xet(hub.repo(), "write")
+    both = [later(hub.asend("POST", f"/xet/{version}/shards", token, body=shard_of()), held) for _ in range(2)]
+    checked, refused = sorted(hub.together(*both), key=lambda answer: answer.status)
+    assert [checked.status, refused.status] == [200, 503]
+    assert refused.code == "Unavailable"
+    assert int(refused.headers["retry-after"]) > 0
+    assert hub.post(f"/xet/{version}/shards", token, body=shard_of()).status == 200
+
+
+def test_a_check_that_nobody_waits_for_any_more_ends(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    def endless(_data: bytes, _may_use: object, progress: Callable[[int, int], None]) -> list[Blob]:
+        try:
+            for done in range(1, 10_000):
+                progress(done, 10_000)
+                ended.wait(0.001)
+        finally:
+            ended.set()
+        raise AssertionError("it went on")
+
+    async def leave() -> None:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(hub.rooms.xets, "register", endless)
+    hub.post("/xet/v2/shards", hub.xet(hub.repo(), "write"), body=shard_of(), midway=Midway(leave))
+    assert ended.wait(5)
+    monkeypatch.undo()
+    assert hub.post("/xet/v2/shards", hub.xet(hub.repo(), "write"), body=shard_of()).status == 200
 
 
 @pytest.mark.parametrize(
@@ -415,3 +499,13 @@ def test_a_signed_address_needs_no_credentials_and_ignores_wrong_ones(hub: Hub) 
     for headers in ({}, {"authorization": "Bearer nonsense"}, {"cookie": "headwater_session=x"}):
         answer: Answer = hub.get(url, headers=headers)
         assert (200, sha(data)) == (answer.status, hashlib.sha256(unpacked(answer.body)).hexdigest())
+
+
+def test_a_signed_address_of_a_xorb_that_was_lost_sends_the_client_for_another(hub: Hub) -> None:
+    repo, file = hub.repo(), xet_file(noise("lost meanwhile", 30_000))
+    with_xet(hub, repo, "x.bin", file)
+    plan = hub.ok("GET", f"/xet/v2/reconstructions/{file.name}", hub.xet(repo)).json
+    address = hub.local(next(iter(plan["xorbs"].values()))[0]["url"])
+    assert hub.get(address).status == 200
+    hub.rooms.store.flag_xorb(XetHash(file.xorbs[0].name), "lost")
+    assert hub.get(address).status == 403  # there may be a sealed copy: a new reconstruction says so

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import IO, Any
 
 import msgspec
 
+from headwater.accounts.actor import Actor
+from headwater.accounts.actors import author_id
 from headwater.catalog.pulls import Visitor
 from headwater.front import body, grants
 from headwater.front.answer import Answer, json
 from headwater.front.grants import Caller
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
-from headwater.ground.errors import EntryMissing, Forbidden, HeadwaterError, Invalid, TooMuch
+from headwater.ground.errors import Corrupt, EntryMissing, Forbidden, HeadwaterError, Invalid, TooMuch
 from headwater.ground.log import log
-from headwater.store import Blob, Source, XetHash, from_text
+from headwater.repos import Repo
+from headwater.store import Blob, Source, Turn, XetHash, from_text
 from headwater.store.xorb import FOOTER_BYTES_MAX, SERIALISED_BYTES_MAX
 
 XORB_BODY_MAX = SERIALISED_BYTES_MAX + FOOTER_BYTES_MAX  # as clients before 1.1.10 send them, footer included
 HEARTBEAT_S = 15.0  # clients give up on a silent shard upload after 300 s
 DEDUP_EXPIRY_S = 21 * 86_400  # clients forget after three weeks; xorbs stay a week longer (setting xorb_keep_s)
+
+STALE_CACHE = (
+    "/xet/what-this-clients-cache-names-is-not-stored-here/delete-the-folder/~/.cache/huggingface/xet/*/shard-cache"
+    "/or-where-HF_XET_CACHE-is-set/$HF_XET_CACHE/*/shard-cache/and-upload-again"
+)
 
 
 def _hash(request: Request, name: str = "hash") -> XetHash:
@@ -36,16 +45,19 @@ def _hash(request: Request, name: str = "hash") -> XetHash:
 class _XorbPut:
     """One xorb on its way in, checked chunk by chunk."""
 
-    def __init__(self, rooms: Rooms, repo_id: int, name: XetHash) -> None:
-        self._rooms, self._repo_id, self._name = rooms, repo_id, name
+    def __init__(self, rooms: Rooms, actor: Actor, found: Repo, name: XetHash) -> None:
+        self._rooms, self._actor, self._repo, self._name = rooms, actor, found, name
         self._sink = rooms.xets.sink(name)
 
     def write(self, data: bytes) -> None:
         self._sink.write(data)
 
     def finish(self) -> Answer:
-        new = self._sink.land()
-        self._rooms.repos.holds.hold_xorbs(self._repo_id, [self._name])
+        self._sink.land()
+        holds = self._rooms.repos.holds
+        # New to this repo: whether a stranger has the same bytes is not told (T17).
+        new = not holds.may_use_xorb(self._actor, self._repo, self._name)
+        holds.hold_xorbs(self._repo.id, [self._name], author_id(self._actor))
         return json({"was_inserted": new})
 
     def abort(self) -> None:
@@ -54,14 +66,14 @@ class _XorbPut:
 
 def post_xorb(rooms: Rooms, request: Request) -> body.Sink:
     caller = grants.caller(rooms, request, "write")
-    return _put(rooms, request, caller.repo.id)
+    return _put(rooms, request, caller.actor, caller.repo)
 
 
-def _put(rooms: Rooms, request: Request, repo_id: int) -> body.Sink:
+def _put(rooms: Rooms, request: Request, actor: Actor, found: Repo) -> body.Sink:
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:18]) > XORB_BODY_MAX:
         raise TooMuch(f"xorb: {declared[:18]} bytes are more than the {XORB_BODY_MAX} that one may have")
-    return _XorbPut(rooms, repo_id, _hash(request))
+    return _XorbPut(rooms, actor, found, _hash(request))
 
 
 def head_xorb(rooms: Rooms, request: Request) -> Answer:
@@ -78,7 +90,7 @@ def grant_xorb(rooms: Rooms, request: Request) -> Answer:
     name = _hash(request)
     if _may_use(rooms, caller, name) and rooms.xets.index(name) is not None:
         rooms.xets.offered([name])
-        rooms.repos.holds.hold_xorbs(caller.repo.id, [name])
+        rooms.repos.holds.hold_xorbs(caller.repo.id, [name], author_id(caller.actor))
         return Answer(200)
     length = request.json().get("length")
     if not isinstance(length, int) or isinstance(length, bool) or length < 0:
@@ -90,26 +102,26 @@ def grant_xorb(rooms: Rooms, request: Request) -> Answer:
 
 
 def put_xorb(rooms: Rooms, request: Request) -> body.Sink:
-    actor, fields = grants.signed(rooms, "xorb-put", request.arg("ticket"), "read")
+    actor, found, fields = grants.signed(rooms, "xorb-put", request.arg("ticket"), "read")
     name = _hash(request)
     if fields["xorb"] != name or not actor.can_write:
         raise Forbidden("This upload address is for another xorb, or its token may only read by now")
-    return _put(rooms, request, int(fields["repo"]))
+    return _put(rooms, request, actor, found)
 
 
 def commit_grant(rooms: Rooms, request: Request) -> Answer:
     """The upload of a grant has landed; 404 makes the client ask for a new grant."""
     caller = grants.caller(rooms, request, "write")
     name = _hash(request)
-    if not rooms.repos.holds.repo_holds_xorb(caller.repo.id, name):
+    if not rooms.repos.holds.may_use_xorb(caller.actor, caller.repo, name):
         raise EntryMissing(name, text="Nothing was uploaded under this grant")
     return json({"was_inserted": True})
 
 
 def _may_use(rooms: Rooms, caller: Caller, name: XetHash) -> bool:
-    """Whether the caller may build on a xorb: his repo holds it, or one that he may read does (T17)."""
+    """Whether the caller may build on a xorb: it was sent to his repo, by him or for him, or he may read it (T17)."""
     holds = rooms.repos.holds
-    return holds.repo_holds_xorb(caller.repo.id, name) or holds.xorb_readable(caller.actor, name)
+    return holds.may_use_xorb(caller.actor, caller.repo, name) or holds.xorb_readable(caller.actor, name)
 
 
 # --- shards ---
@@ -120,28 +132,58 @@ def may_write(rooms: Rooms, request: Request) -> Caller:
 
 
 def post_shard(rooms: Rooms, request: Request) -> Answer:
-    """One answer when all is checked (clients before 1.6; they wait as long as it takes)."""
-    caller = grants.caller(rooms, request, "write")
-    _register(rooms, caller, _shard_bytes(request), lambda done, total: None)
-    return json({"result": 1})
+    """One answer when all is checked (clients before 1.6; they wait as long as it takes).
+
+    Made as a body is, by a thread for those that wait: a few long checks must not keep everybody else waiting.
+    """
+    caller, file = grants.caller(rooms, request, "write"), _shard(request)
+    said = json({"result": 1})
+
+    def checked() -> Iterator[bytes]:
+        try:
+            with rooms.xets.checks.take(_size(file)):
+                _register(rooms, caller, file.read(), lambda done, total: None)
+        except Invalid as error:
+            agent = request.headers.get("user-agent", "")
+            if "xorb" in error.details and (not agent or "hf_xet/" in agent):  # older ones say nothing
+                raise _shown_by_its_address(rooms, error) from error
+            raise
+        yield said.body
+
+    return Answer(said.status, said.headers, pieces=[checked()], length=len(said.body))
+
+
+def _shown_by_its_address(rooms: Rooms, error: Invalid) -> Invalid:
+    """The same error for clients that show their user no body, only the address that an error came from.
+
+    They follow the redirect, find nothing there, and say so with the whole address. hf_xet since 1.6 reads the body.
+    """
+    return Invalid(error.text, status=303, headers={"Location": rooms.settings.base_url + STALE_CACHE}, **error.details)
 
 
 def post_shard_v2(rooms: Rooms, request: Request) -> Answer:
     """The same with progress, a line at a time; the text of an error reaches the user as it is."""
-    caller = grants.caller(rooms, request, "write")
-    data = _shard_bytes(request)
+    caller, file = grants.caller(rooms, request, "write"), _shard(request)
+    turn = rooms.xets.checks.take(_size(file))
+    request.file = None  # the thread closes it: it may read it when this request is over
     lines = _Lines()
-    worker = threading.Thread(target=_register_with_lines, args=(rooms, caller, data, lines), daemon=True)
+    worker = threading.Thread(target=_register_with_lines, args=(rooms, caller, file, turn, lines), daemon=True)
     worker.start()
     return Answer(200, {"Content-Type": "application/x-ndjson"}, pieces=[iter(lines)])
 
 
-def _shard_bytes(request: Request) -> bytes:
+def _shard(request: Request) -> IO[bytes]:
     assert request.file is not None
-    return request.file.read()
+    return request.file
 
 
-def _register(rooms: Rooms, caller: Caller, data: bytes, progress: Any) -> None:
+def _size(file: IO[bytes]) -> int:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
+
+
+def _register(rooms: Rooms, caller: Caller, data: bytes, progress: Callable[[int, int], None]) -> None:
     # the xorbs that this shard names become the repo's own: what it may use now, it may read later
     used: set[XetHash] = set()
 
@@ -152,8 +194,13 @@ def _register(rooms: Rooms, caller: Caller, data: bytes, progress: Any) -> None:
         return False
 
     blobs = rooms.xets.register(data, may_use, progress)
-    rooms.repos.holds.hold_xorbs(caller.repo.id, sorted(used))
-    rooms.repos.holds.hold(caller.repo.id, sorted({blob.sha256 for blob in blobs}))
+    sender_id = author_id(caller.actor)
+    rooms.repos.holds.hold_xorbs(caller.repo.id, sorted(used), sender_id)
+    rooms.repos.holds.hold(caller.repo.id, sorted({blob.sha256 for blob in blobs}), sender_id)
+
+
+class _ClientLeft(Exception):
+    """Nobody waits for the check any more. A client that comes back begins it again."""
 
 
 class _Lines:
@@ -162,11 +209,14 @@ class _Lines:
     def __init__(self) -> None:
         self._queue: queue.Queue[bytes | None] = queue.Queue()
         self._last_done = -1
+        self._left = False
 
     def put(self, **line: Any) -> None:
         self._queue.put(msgspec.json.encode(line) + b"\n")
 
     def progress(self, done: int, total: int) -> None:
+        if self._left:
+            raise _ClientLeft
         step = done * 20 // total if total else 20
         if step != self._last_done:  # at most twenty lines, whatever the size
             self._last_done = step
@@ -176,21 +226,27 @@ class _Lines:
         self._queue.put(None)
 
     def __iter__(self) -> Iterator[bytes]:
-        while True:
-            try:
-                line = self._queue.get(timeout=HEARTBEAT_S)
-            except queue.Empty:
-                yield msgspec.json.encode({"type": "committing", "stage": "syncing"}) + b"\n"
-                continue
-            if line is None:
-                return
-            yield line
+        try:
+            while True:
+                try:
+                    line = self._queue.get(timeout=HEARTBEAT_S)
+                except queue.Empty:
+                    yield msgspec.json.encode({"type": "committing", "stage": "syncing"}) + b"\n"
+                    continue
+                if line is None:
+                    return
+                yield line
+        finally:
+            self._left = True
 
 
-def _register_with_lines(rooms: Rooms, caller: Caller, data: bytes, lines: _Lines) -> None:
+def _register_with_lines(rooms: Rooms, caller: Caller, file: IO[bytes], turn: Turn, lines: _Lines) -> None:
     try:
-        _register(rooms, caller, data, lines.progress)
+        with turn, file:
+            _register(rooms, caller, file.read(), lines.progress)
         lines.put(type="result", result=1)
+    except _ClientLeft:
+        log.info("left", where="shard", repo=caller.repo.id)
     except HeadwaterError as error:
         lines.put(type="error", message=error.text, retryable=error.status in (429, 503))
     except Exception as error:  # noqa: BLE001 - the thread's own last door; the headers are out already
@@ -281,7 +337,7 @@ def _reconstruct(rooms: Rooms, request: Request) -> tuple[Any, list[tuple[str, s
 def fetch(rooms: Rooms, request: Request) -> Answer:
     """Bytes of a xorb (or pseudo-xorb) by a signed address; no bearer token comes with it."""
     # 403 makes the client ask for the reconstruction again (xet.md, 1.2 row 10)
-    _, fields = grants.signed(rooms, "xet-get", request.params["ticket"], "read")
+    _, _, fields = grants.signed(rooms, "xet-get", request.params["ticket"], "read")
     source = Source("xorb" if fields["k"] == "xorb" else "piece", str(fields["n"]), int(fields["p"]))
     low, high = int(fields["a"]), int(fields["b"])
     header = request.headers.get("range", "")
@@ -293,7 +349,11 @@ def fetch(rooms: Rooms, request: Request) -> Answer:
     answer = Answer(206 if runs else 200, {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"})
     if runs:
         answer.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{high}"
-    answer.pieces, answer.length = [rooms.xets.fetch(source, start, stop)], stop - start
+    try:
+        answer.pieces, answer.length = [rooms.xets.fetch(source, start, stop)], stop - start
+    except Corrupt as error:
+        # The xorb was lost since. There may be a sealed copy of the file, of which a new reconstruction tells.
+        raise Forbidden("These bytes lie here no longer; ask for the reconstruction again") from error
     if "c" in fields and request.method == "GET":
         who = Visitor(request.client, bool(fields["ci"]))
         rooms.counts.pulls.weights(int(fields["repo"]), str(fields["c"]), who, stop - start)
@@ -313,7 +373,7 @@ def dedup(rooms: Rooms, request: Request) -> Answer:
     caller = grants.caller(rooms, request, "read")
     answers = rooms.xets.dedup(
         _hash(request),
-        lambda name: _may_use(rooms, caller, name),
+        lambda names: {XetHash(name) for name in rooms.repos.holds.xorbs_readable(caller.actor, names)},
         bytes.fromhex(rooms.clock.token(32)),
         rooms.clock.now_ms() // 1000 + DEDUP_EXPIRY_S,
     )

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, MetaData, inspect, text
 
 from headwater.ground.errors import Unavailable
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision in `versions/`; compared first, so that a usual start does not load Alembic."""
 
 

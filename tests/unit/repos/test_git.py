@@ -223,6 +223,24 @@ def test_strange_authors_of_pushed_commits_are_read_as_far_as_they_go(text: byte
     assert (commit.author_name, commit.at_s, commit.text) == (name, at_s, "hello\n")
 
 
+@pytest.mark.parametrize(
+    ("encoding", "data", "text"),
+    [
+        ("ISO-8859-1", b"caf\xe9", "café"),
+        ("latin1", b"caf\xe9", "café"),
+        ("windows-1251", b"\xea\xee\xf2", "кот"),
+        ("gbk", b"\xb9\xa4", "工"),
+        ("iso-8859-99", b"caf\xc3\xa9", "café"),  # there is none
+        ("unicode_escape", rb"\u0041", rb"\u0041".decode()),  # of Python's own
+        ("\xff", b"plain", "plain"),
+    ],
+)
+def test_a_pushed_commit_is_read_in_the_encoding_that_it_names(encoding: str, data: bytes, text: str) -> None:
+    head = b"tree %s\nauthor %s <a@b> 12 +0000\nencoding %s\n\n" % (b"0" * 40, data, encoding.encode())
+    commit = objects.parse_commit(head + data)
+    assert (commit.author_name, commit.text) == (text, text)
+
+
 @pytest.mark.parametrize("data", [b"", b"tree x\n\n", b"tree " + b"0" * 40 + b"\nparent ..\n\n"])
 def test_a_malformed_commit_is_corrupt(data: bytes) -> None:
     with pytest.raises(Corrupt):
@@ -243,6 +261,17 @@ def test_refs_move_durably_and_are_answered_from_memory(git: Git) -> None:
     git.move_ref(1, "refs/heads/x/y", None)
     git.move_ref(1, "refs/heads/x", first)  # where an empty folder was
     assert Git(git._root).refs(1) == {"refs/heads/main": first, "refs/heads/x": first} == git.refs(1)
+
+
+def test_how_many_refs_are_kept_in_memory_does_not_grow_with_those_of_each_repo(git: Git) -> None:
+    git._ref_tables = Lru(2 * git_module.REF_TABLE_WEIGHT + 6)
+    first = create(git, a=b"1")
+    create(git, 2, a=b"1")
+    for i in range(5):
+        git.move_ref(1, f"refs/heads/b{i}", first)
+    with mock.patch.object(git_module, "_read_refs", wraps=git_module._read_refs) as read:
+        assert [len(git.refs(repo_id)) for repo_id in (1, 2, 2, 1)] == [6, 1, 1, 6]
+    assert [call.args[0] for call in read.call_args_list] == [git.path(2), git.path(1)]  # one at a time has room
 
 
 def test_packed_refs_are_read_and_deleted(git: Git) -> None:

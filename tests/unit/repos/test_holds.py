@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from sqlalchemy import delete, insert, update
 from sqlalchemy.exc import IntegrityError
@@ -94,10 +92,25 @@ def test_T17_naming_a_sha256_gives_nobody_the_bytes_of_a_private_repo(people, a_
     for name in (a, never):  # the answers are the same
         assert not holds.readable(bob, name)
         assert not holds.readable(NOBODY, name)
-        assert holds.hold_if_readable(bob, mine.id, [name]) == set()
+        assert holds.hold_if_readable(bob, mine, [name]) == set()
         assert not holds.has(mine.id, name)
     assert holds.readable(people.user("ann"), a)
     assert holds.readable(OPERATOR, a)
+
+
+def test_T17_a_pending_hold_is_for_who_sent_it_and_for_the_repos_writers(people, a_repo, a_blob, holds, db):
+    mine, ann, bob = a_repo(people.user("ann"), "ann/x"), people.user("ann"), people.user("bob")
+    a, b, c = a_blob("a", size=1), a_blob("b", size=2), a_blob("c", size=3)
+    holds.hold(mine.id, [a], ann.user_id)
+    holds.hold(mine.id, [b], bob.user_id)
+    committed(db, holds, mine, c)
+    assert holds.nameable(ann, mine, [a, b, c]) == {a: 1, b: 2, c: 3}
+    assert holds.nameable(bob, mine, [a, b, c]) == {b: 2, c: 3}
+    assert holds.nameable(people.user("eve"), mine, [a, b, c]) == {c: 3}
+    assert holds.nameable(NOBODY, mine, [a, b, c]) == {c: 3}
+    assert holds.hold_if_readable(bob, mine, [a, b, c]) == {b, c}
+    holds.hold(mine.id, [a], bob.user_id)  # he has it as well
+    assert holds.nameable(bob, mine, [a]) == holds.nameable(ann, mine, [a]) == {a: 1}
 
 
 def test_what_one_reads_anyway_need_not_be_sent_again(people, a_repo, a_blob, holds, db):
@@ -105,9 +118,9 @@ def test_what_one_reads_anyway_need_not_be_sent_again(people, a_repo, a_blob, ho
     a, b = a_blob("a", size=3), a_blob("b")
     committed(db, holds, public, a)
     assert holds.readable(NOBODY, a)
-    assert holds.hold_if_readable(people.user("bob"), mine.id, [a, b]) == {a}
+    assert holds.hold_if_readable(people.user("bob"), mine, [a, b]) == {a}
     assert holds.sizes(mine.id, [a, b]) == {a: 3}
-    assert holds.hold_if_readable(people.user("bob"), mine.id, [a, b]) == {a}
+    assert holds.hold_if_readable(people.user("bob"), mine, [a, b]) == {a}
 
 
 def test_T17_an_upload_that_no_commit_has_named_is_readable_by_nobody(people, a_repo, a_blob, holds):
@@ -193,13 +206,16 @@ def test_xorbs_belong_to_the_repos_they_were_sent_to(people, a_repo, a_xorb, hol
     mine, secret = a_repo(people.user("ann"), "ann/x"), a_repo(people.user("ann"), "ann/y", private=True)
     holds.hold_xorbs(mine.id, [a_xorb("open")])
     holds.hold_xorbs(secret.id, [a_xorb("shut")])
-    bob = people.user("bob")
-    assert holds.xorb_readable(NOBODY, "open")
-    assert not holds.xorb_readable(bob, "shut")
-    assert holds.xorbs_readable(people.user("ann"), ["open", "shut", "none"]) == {"open", "shut"}
-    assert holds.repo_holds_xorb(mine.id, "open")
-    assert not holds.repo_holds_xorb(mine.id, "shut")
-    holds.hold_xorbs(mine.id, ["open"])  # twice is once
+    ann, bob = people.user("ann"), people.user("bob")
+    for actor in (NOBODY, ann, bob):
+        assert holds.xorbs_readable(actor, ["open", "shut", "none"]) == set()  # of no file yet
+    assert holds.may_use_xorb(ann, mine, "open")
+    assert not holds.may_use_xorb(ann, mine, "shut")
+    assert not holds.may_use_xorb(bob, mine, "open")
+    assert not holds.may_use_xorb(NOBODY, mine, "open")
+    holds.hold_xorbs(mine.id, ["open"], bob.user_id)  # twice is once, and he has shown that he has it
+    assert holds.may_use_xorb(bob, mine, "open")
+    assert holds.may_use_xorb(ann, mine, "open")
 
 
 def test_xorbs_of_a_held_blob_are_readable_with_it(people, a_repo, a_blob, a_xorb, holds, db):
@@ -207,7 +223,8 @@ def test_xorbs_of_a_held_blob_are_readable_with_it(people, a_repo, a_blob, a_xor
     a = a_blob("a")
     a_xorb("part", builds=a)
     holds.hold(mine.id, [a])
-    assert holds.repo_holds_xorb(mine.id, "part")
+    assert holds.may_use_xorb(people.user("ann"), mine, "part")
+    assert not holds.may_use_xorb(people.user("bob"), mine, "part")
     assert not holds.xorb_readable(NOBODY, "part")
     committed(db, holds, mine, a)
     assert holds.xorb_readable(NOBODY, "part")
@@ -228,4 +245,4 @@ def test_more_names_than_one_statement_takes_are_asked_in_batches(people, a_repo
         connection.execute(insert(blob), [{"sha256": sha, "size": i, "created_ms": 0} for i, sha in enumerate(shas)])
     holds.hold(mine.id, iter(shas))
     assert holds.sizes(mine.id, iter(shas)) == {sha: i for i, sha in enumerate(shas)}
-    assert holds.hold_if_readable(replace(NOBODY), mine.id, iter(shas)) == set(shas)
+    assert holds.hold_if_readable(people.user("ann"), mine, iter(shas)) == set(shas)

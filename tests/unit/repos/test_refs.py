@@ -119,7 +119,10 @@ def test_an_empty_branch_has_a_history_of_its_own(refs: Refs, git: Git, model: R
     assert git.problems(model.id) == []
 
 
-@pytest.mark.parametrize("name", ["a b", "", "-x", "x..y", "x.lock", "refs/heads/x", "a" * 40, "é~", "x" * 250])
+@pytest.mark.parametrize(
+    "name",
+    ["a b", "", "-x", "x..y", "x.lock", "refs/heads/x", "a" * 40, "é~", "x" * 250, "HEAD", "v1\u202e", "\u200bmain"],
+)
 def test_names_that_git_or_revisions_could_misread_are_refused(refs: Refs, model: Repo, ada: Actor, name: str) -> None:
     for make in (lambda: refs.create_branch(ada, model, name), lambda: refs.create_tag(ada, model, name, "main")):
         with pytest.raises(Invalid):
@@ -205,6 +208,27 @@ def test_history_is_paged_and_each_page_goes_on_where_the_last_ended(
             refs.commits(model, "main", bad)
 
 
+def test_a_page_of_long_commits_is_cut_short_and_none_is_left_out(
+    refs: Refs, model: Repo, commit: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refs_module, "PAGE_BYTES_MAX", 2500)
+    ids = [refs.resolve(model, "main")]
+    ids += [commit({"a.txt": b"%d" % i}, text=f"{i}\n\n{'why ' * 250}").commit for i in range(6)]
+    pages = [refs.commits(model, "main")]
+    while (after := pages[-1].next) is not None:
+        pages.append(refs.commits(model, "main", after))
+    assert [len(page.commits) for page in pages] == [3, 3, 1]
+    assert [one.id for page in pages for one in page.commits] == ids[::-1]
+
+
+def test_a_first_line_as_long_as_a_text_is_no_title_for_every_list(refs: Refs, model: Repo, commit: Commits) -> None:
+    made = refs.commit(model, commit({"a.txt": b"a"}, text=f"{'x' * 30_000}\n\nwhy").commit)
+    assert made.title == "x" * 500 + "…"
+    assert made.message == f"{'x' * 30_000}\n\nwhy"
+    made = refs.commit(model, commit({"a.txt": b"b"}, text=f"{'x' * 500}\r\n\r\nwhy").commit)
+    assert (made.title, made.message) == ("x" * 500, "why")
+
+
 def test_a_squashed_branch_has_one_commit_and_the_old_ones_stay_readable(
     refs: Refs, model: Repo, ada: Actor, commit: Commits, git: Git
 ) -> None:
@@ -259,6 +283,8 @@ def test_moves_compare_the_old_value_before_anything_happens(
         (RefMove(RefName("HEAD"), None, head), Invalid),
         (RefMove(RefName("refs/remotes/x"), None, head), Invalid),
         (fine, Invalid),
+        (RefMove(RefName("refs/heads/fine/x"), None, head), Conflict),
+        (RefMove(RefName(f"refs/heads/{'n' * 201}"), None, head), Invalid),
     ):
         with pytest.raises(error):
             moves.apply(ada, model, [fine, bad], "push")
@@ -270,6 +296,8 @@ def test_a_repo_has_room_for_so_many_refs_only(
     moves: Moves, refs: Refs, model: Repo, ada: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(moves_module, "REFS_MAX", 3)
+    with pytest.raises(TooMuch):
+        moves.apply(ada, model, [a_move(refs, model, name) for name in "abc"], "push")
     moves.apply(ada, model, [a_move(refs, model, "a"), a_move(refs, model, "b")], "push")
     with pytest.raises(TooMuch):
         refs.create_branch(ada, model, "c")

@@ -337,3 +337,21 @@ def test_hostile_patterns_cost_little(clock: FixedClock) -> None:
     rules = read_attributes("".join(f"{pattern} filter=lfs\n" for pattern in hostile * 20))
     assert len(rules.lines) == 80
     assert not any(rules.is_lfs(path) for path in ("a" * 255, deep, f"{deep}/{'a' * 255}"))
+
+
+def test_large_files_are_found_in_folders_that_unfold_to_billions_of_places(
+    tree: Tree, git: Git, model: Repo, ada: Actor, clock: FixedClock
+) -> None:
+    """Ten folders in each of forty, all the same but for one path that has a large file."""
+    pack = git.pack()
+    pointer = pack.add("blob", pointers.text(Sha256("a" * 64), 5))
+    barren = pack.add("tree", objects.encode_tree([(objects.FILE, b"x", pack.add("blob", b"x"))]))
+    fertile = pack.add("tree", objects.encode_tree([(objects.FILE, b"w.bin", pointer)]))
+    for _ in range(40):
+        inner = [(objects.FOLDER, b"d%d" % i, barren) for i in range(10)]
+        barren = pack.add("tree", objects.encode_tree(inner))
+        fertile = pack.add("tree", objects.encode_tree([*inner, (objects.FOLDER, b"w", fertile)]))
+    made = objects.CommitObject(fertile.hex(), (), "ada", "a@x", 0, "many\n")
+    at = CommitId(pack.add("commit", objects.encode_commit(made)).hex())
+    git.land(model.id, pack)
+    assert [entry.path for entry in tree.pointers(model.id, at)] == ["w/" * 40 + "w.bin"]

@@ -68,7 +68,7 @@ def test_T30_an_undeleted_repo_is_what_it_was(registry, ann, gone, git, holds, h
     assert git.refs(gone.id)["refs/heads/main"] == happened("repo.created")[0].data["commit"]
     assert not (tmp_path / "git" / "trash" / f"{gone.id}.git").exists()
     assert holds.sizes(gone.id, [a_blob_name("a")]) == {a_blob_name("a"): 10}
-    assert holds.repo_holds_xorb(gone.id, "h")
+    assert holds.may_use_xorb(ann, gone, "h")
     (event,) = happened("repo.undeleted")
     assert (event.repo_id, event.actor_id) == (gone.id, ann.user_id)
     assert event.data == {"type": "model", "name": "ann/x"}
@@ -207,11 +207,11 @@ def test_T17_holds_of_a_deleted_repo_let_nobody_read_or_name_anything(
     assert holds.sizes(gone.id, [name]) == {}
     assert holds.shown(gone.id, name) is None
     assert holds.lfs_files(gone.id) == []
-    assert not holds.repo_holds_xorb(gone.id, "h")
+    assert not holds.may_use_xorb(ann, gone, "h")
     for actor in (ann, root, NOBODY, people.user("bob")):
         assert not holds.readable(actor, name)
         assert holds.xorbs_readable(actor, ["h"]) == set()
-    assert holds.hold_if_readable(ann, mine.id, [name]) == set()
+    assert holds.hold_if_readable(ann, mine, [name]) == set()
     with pytest.raises(HeadwaterError, match="does not exist in this repo"), db.write() as connection:
         holds.commit(connection, gone.id, {name: "other.bin"})
     holds.hold(gone.id, [name])  # of an upload that outlived its repo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -245,7 +246,10 @@ def test_every_version_of_the_protocol_clones_shallowly_and_without_blobs(hub, m
     here = Work(tmp_path)
     config = ["-c", f"protocol.version={version}"]
     here.git(*config, "clone", "-q", "--depth", "1", f"{hub.url}/x.git", "shallow")
-    here.git(*config, "clone", "-q", "--filter=blob:none", "--no-checkout", f"{hub.url}/x.git", "thin")
+    for number, what in enumerate(("blob:none", "tree:0", "blob:limit=10")):
+        thin = Work(tmp_path / f"thin{number}")
+        here.git(*config, "clone", "-q", f"--filter={what}", f"{hub.url}/x.git", thin.at.name)
+        assert (thin.at / ".gitattributes").read_text().startswith("*.7z filter=lfs")
     listing = here.git(*config, "ls-remote", f"{hub.url}/x.git")
     assert "refs/heads/main" in listing
 
@@ -301,6 +305,30 @@ def test_a_consumer_that_leaves_ends_the_child(the_wire, work, made):
     stream.close()
     # the child's own child notices a moment later that nobody reads any more
     assert psutil.wait_procs(started, timeout=10)[1] == []
+
+
+def test_only_so_many_fetch_at_once_and_the_next_waits_for_a_turn_but_not_for_ever(the_wire, git, made, clock):
+    main = git.refs(made.id)["refs/heads/main"]
+    request = pktline.line(f"want {main}\n".encode()) + pktline.FLUSH + pktline.line(b"done\n")
+    for _ in range(wire.FETCHED_AT_ONCE):
+        assert the_wire._fetching.acquire(blocking=False)
+    waiting, late = (the_wire.upload_pack(made, [request], None) for _ in range(2))
+    assert [next(waiting), next(waiting), next(late)] == [b"", b"", b""]
+    the_wire._fetching.release()
+    assert b"".join(waiting).startswith(b"0008NAK\nPACK")
+    assert the_wire._fetching.acquire(blocking=False)  # it gave its turn back
+    clock.advance(wire.FETCH_WAIT_S)
+    assert b"".join(late).endswith(b"ERR This hub serves as many clones as it can; try again in a few minutes.\n")
+    assert not the_wire._fetching.acquire(blocking=False)
+
+
+@pytest.mark.parametrize("version", ["0", "2"])
+def test_git_shows_why_there_was_no_turn(the_wire, work, git, commits, made, ann, monkeypatch, version):
+    commits.apply(ann, made, "main", None, Message("more"), [AddInline(FilePath("a"), b"a")])
+    monkeypatch.setattr(wire, "FETCH_WAIT_S", 0)
+    monkeypatch.setattr(the_wire, "_fetching", threading.Semaphore(0))
+    said = work.git("-c", f"protocol.version={version}", "fetch", "origin", ok=False)
+    assert "remote error: This hub serves as many clones as it can" in said
 
 
 @pytest.mark.parametrize("body", [b"0032want " + b"f" * 40 + b"\n00000009done\n", b"garbage", b"zzzz", b"ffff"])
@@ -433,8 +461,25 @@ def test_T22_a_clone_under_way_finishes_on_the_old_commit_after_a_force_push(the
 def test_only_branches_tags_and_pull_refs_are_pushed(work, git, made, tmp_path):
     before = dict(git.refs(made.id))
     work.commit({"a": "a"})
-    for ref in ("refs/notes/x", "refs/heads/" + "a" * 40, "refs/convert/parquet", "refs/pr/x", "refs/x"):
-        assert "remote rejected" in work.git("push", "origin", f"main:{ref}", ok=False)
+    refused = ("notes/x", "heads/" + "a" * 40, "heads/HEAD", "tags/v1\u202e", "convert/parquet", "pr/x", "x")
+    for ref in refused:
+        assert "remote rejected" in work.git("push", "origin", f"main:refs/{ref}", ok=False)
+    nothing_moved(git, made, before, tmp_path)
+
+
+def test_a_branch_whose_name_no_new_one_may_have_is_still_deleted_by_git(work, git, moves, made, ann):
+    main = git.refs(made.id)["refs/heads/main"]
+    moves.apply(ann, made, [wire.RefMove(wire.RefName("refs/heads/HEAD"), None, main)], "test")
+    work.git("push", "-q", "origin", ":refs/heads/HEAD")
+    assert set(git.refs(made.id)) == {"refs/heads/main"}
+
+
+def test_a_ref_that_is_no_utf8_is_refused(send, work, git, made, tmp_path):
+    before = dict(git.refs(made.id))
+    main = before["refs/heads/main"]
+    line = f"{ZERO} {main} ".encode() + b"refs/heads/\xff\0report-status\n"
+    said = send(made, pktline.line(line) + pktline.FLUSH + work_pack(work, "HEAD", "^HEAD"))
+    assert b"ng refs/heads/\xff the name has characters that are not shown, or are no UTF-8" in said
     nothing_moved(git, made, before, tmp_path)
 
 
@@ -443,6 +488,13 @@ def test_if_one_ref_is_refused_none_moves(work, git, made, tmp_path):
     work.commit({"a": "a"})
     said = work.git("push", "origin", "main", "main:refs/heads/dev", "main:refs/notes/n", ok=False)
     assert said.count("another ref of this push was refused") == 2
+    nothing_moved(git, made, before, tmp_path)
+
+
+def test_two_new_refs_of_which_one_would_be_a_folder_of_the_other_are_refused(work, git, made, tmp_path):
+    before = dict(git.refs(made.id))
+    said = work.git("push", "origin", "main:refs/heads/p", "main:refs/heads/p/q", ok=False)
+    assert "Reference refs/heads/p can't be made while refs/heads/p/q exists" in said
     nothing_moved(git, made, before, tmp_path)
 
 
@@ -603,6 +655,42 @@ def test_T47_a_path_of_more_than_1024_characters_is_refused(work, git, made):
     assert "1024 characters" in work.git("push", "origin", f"{head}:refs/heads/main", ok=False)
 
 
+def test_T47_a_path_that_grows_too_long_push_by_push_is_refused(work, git, made):
+    """Each push brings a few folders around those that are there, so that none of them shows the whole path."""
+    tree, head = work.raw_tree([("100644", work.blob(), b"file")]), "HEAD"
+    for _ in range(2):
+        for _ in range(30):
+            tree = work.raw_tree([("40000", tree, b"d")])
+        head = work.raw_commit(tree, head)
+        work.git("push", "-q", "origin", f"{head}:refs/heads/deep")
+    before = dict(git.refs(made.id))
+    for _ in range(30):
+        tree = work.raw_tree([("40000", tree, b"d")])
+    said = work.git("push", "origin", f"{work.raw_commit(tree, head)}:refs/heads/deep", ok=False)
+    assert "a path has 91 parts" in said
+    assert dict(git.refs(made.id)) == before
+
+
+def test_a_few_folders_that_unfold_to_billions_of_paths_are_refused(work, git, made, tmp_path):
+    before = dict(git.refs(made.id))
+    tree = work.raw_tree([("100644", work.blob(), b"file")])
+    for _ in range(40):
+        tree = work.raw_tree([("40000", tree, b"d%d" % i) for i in range(10)])
+    said = work.git("push", "origin", f"{work.raw_commit(tree)}:refs/heads/many", ok=False)
+    assert "more than 1000000 files and folders in one revision" in said
+    nothing_moved(git, made, before, tmp_path)
+
+
+def test_what_an_earlier_push_brought_counts_to_what_a_revision_unfolds_to(work, made, monkeypatch):
+    monkeypatch.setattr(inspection, "ENTRIES_MAX", 10)
+    tree = work.raw_tree([("100644", work.blob(), b"f%d" % i) for i in range(8)])
+    work.git("push", "-q", "origin", f"{work.raw_commit(tree)}:refs/heads/eight")
+    twice = work.raw_commit(work.raw_tree([("40000", tree, name) for name in (b"a", b"b")]))
+    assert "more than 10 files" in work.git("push", "origin", f"{twice}:refs/heads/twice", ok=False)
+    once = work.raw_commit(work.raw_tree([("40000", tree, b"a")]))
+    work.git("push", "-q", "origin", f"{once}:refs/heads/once")
+
+
 def test_T49_names_that_differ_only_in_case_are_refused(work, git, made, tmp_path):
     before = dict(git.refs(made.id))
     blob = work.blob()
@@ -757,8 +845,10 @@ def test_T20_a_branch_that_moves_while_the_push_is_checked_is_not_lost(
 
     monkeypatch.setattr(inspection.Inspection, "steps", slowly)
     late = work.commit({"b": "b"})
+    packs = len(list((git.path(made.id) / "objects/pack").iterdir()))
     said = send(made, command(before, late, "refs/heads/main") + work_pack(work, late))
-    assert b"ng refs/heads/main The branch was updated" in said
+    assert len(list((git.path(made.id) / "objects/pack").iterdir())) == packs  # nobody would ever ask for it
+    assert b"ng refs/heads/main stale info: the ref is not where you think it is; fetch first" in said
     assert git.refs(made.id)["refs/heads/main"] == head
 
 
@@ -778,16 +868,17 @@ def test_a_push_larger_than_the_limit_is_refused_while_it_comes(send, the_wire, 
     body = [command(before["refs/heads/main"], head, "refs/heads/main")] + [
         pack[i : i + 1000] for i in range(0, len(pack), 1000)
     ]
-    with pytest.raises(TooMuch, match="push_max"):
-        send(made, body)
+    said = send(made, body)
+    assert b"unpack push refused" in said
+    assert b"ng refs/heads/main This git request is larger than 20000 bytes (setting push_max)" in said
     nothing_moved(git, made, before, tmp_path)
 
 
 def test_more_objects_than_the_limit_are_refused_by_the_packs_own_word(send, git, made, tmp_path):
     before = dict(git.refs(made.id))
     head = b"PACK\0\0\0\2\xff\xff\xff\xff"
-    with pytest.raises(TooMuch, match="objects"):
-        send(made, [command(before["refs/heads/main"], "1" * 40, "refs/heads/main"), head[:5], head[5:]])
+    said = send(made, [command(before["refs/heads/main"], "1" * 40, "refs/heads/main"), head[:5], head[5:]])
+    assert b"ng refs/heads/main A push may have 5000000 objects" in said
     nothing_moved(git, made, before, tmp_path)
 
 
@@ -879,6 +970,63 @@ def test_long_checks_show_signs_of_life(send, work, git, made, clock, monkeypatc
     said = send(made, body)
     assert said.startswith(pktline.KEEPALIVE)
     assert b"unpack ok" in said
+
+
+def test_a_pack_that_takes_too_long_to_unpack_is_refused_and_says_so(send, work, git, made, tmp_path):
+    before = dict(git.refs(made.id))
+    head = work.commit({"a": "a"})
+    pack = work_pack(work, head)
+    limits = []
+
+    def body():
+        yield command(before["refs/heads/main"], head, "refs/heads/main")
+        yield pack[:20]
+        (child,) = psutil.Process().children()
+        limits.append(child.rlimit(psutil.RLIMIT_CPU))
+        child.send_signal(signal.SIGXCPU)  # what the system does when the time is over
+        yield pack[20:]
+
+    said = send(made, body())
+    assert limits == [(wire.INDEX_CPU_S, 1800)]
+    assert b"ng refs/heads/main the pack was refused: it takes too long" in said
+    nothing_moved(git, made, before, tmp_path)
+
+
+def test_only_so_many_pushes_are_checked_at_once_and_the_next_waits_and_shows_that_it_lives(
+    the_wire, work, git, made, ann, clock
+):
+    old, head = git.refs(made.id)["refs/heads/main"], work.commit({"a": "a"})
+    body = command(old, head, "refs/heads/main", "report-status side-band-64k") + work_pack(work, head)
+    for _ in range(wire.CHECKED_AT_ONCE):
+        assert the_wire._checking.acquire(blocking=False)
+    waiting = the_wire.receive_pack(ann, made, [body], no_card)
+    assert [next(waiting), next(waiting)] == [b"", b""]
+    clock.advance(6)
+    assert [next(waiting), next(waiting)] == [pktline.KEEPALIVE, b""]
+    assert git.refs(made.id)["refs/heads/main"] == old
+    the_wire._checking.release()
+    assert b"unpack ok" in b"".join(waiting)
+    assert the_wire._checking.acquire(blocking=False)  # it gave its turn back
+
+
+def test_a_push_whose_client_leaves_while_it_is_checked_leaves_nothing(
+    the_wire, work, git, made, ann, clock, monkeypatch, tmp_path
+):
+    before = dict(git.refs(made.id))
+    head = work.commit({"a": "a"})
+
+    def without_end(_self, _tips):
+        while True:
+            clock.advance(6)
+            yield
+
+    monkeypatch.setattr(inspection.Inspection, "steps", without_end)
+    body = command(before["refs/heads/main"], head, "refs/heads/main") + work_pack(work, head)
+    stream = the_wire.receive_pack(ann, made, [body], no_card)
+    assert [next(stream), next(stream)] == [b"", b""]  # no side-bands, so nothing to say; but a place to stop at
+    stream.close()
+    nothing_moved(git, made, before, tmp_path)
+    assert the_wire._checking._value == wire.CHECKED_AT_ONCE
 
 
 def test_commits_and_listings_beyond_all_measure_are_refused(work, made, monkeypatch):

@@ -30,8 +30,14 @@ def send(cas: Cas, upload: str, *numbers: int, other: bytes | None = None) -> li
     for number in numbers:
         sink = cas.uploads.part(upload, number)
         sink.write(PARTS[number - 1] if other is None else other)
-        etags.append(sink.land())
+        sink.land()
+        etags.append(sink.etag)
     return etags
+
+
+def finish(cas: Cas, upload: str) -> None:
+    cas.uploads.complete(upload, ETAGS)
+    cas.uploads.drop(upload)
 
 
 def left(cas: Cas) -> list[str]:
@@ -46,6 +52,7 @@ def test_parts_in_any_order_become_the_file(cas: Cas) -> None:
     assert cas.store.find(SHA256) is None
     blob = cas.uploads.complete(upload, ETAGS)
     assert (blob.sha256, blob.size, cas.read(SHA256)) == (SHA256, 2500, DATA)
+    cas.uploads.drop(upload)
     assert (left(cas), cas.incoming) == ([], [])
 
 
@@ -132,10 +139,31 @@ def test_a_part_that_is_sent_again_replaces_the_earlier_one(cas: Cas) -> None:
 def test_an_upload_that_is_finished_is_unknown_afterwards(cas: Cas) -> None:
     upload = begin(cas)
     send(cas, upload, 1, 2, 3)
-    cas.uploads.complete(upload, ETAGS)
-    for again in (lambda: cas.uploads.complete(upload, ETAGS), lambda: cas.uploads.part(upload, 1)):
+    late = cas.uploads.part(upload, 2)
+    late.write(PARTS[1])
+    finish(cas, upload)
+    for again in (lambda: cas.uploads.complete(upload, ETAGS), lambda: cas.uploads.part(upload, 1), late.land):
         with pytest.raises(EntryMissing, match="begin it again"):
             again()
+    assert (left(cas), cas.incoming) == ([], [])
+
+
+def test_who_joins_the_parts_while_another_has_done_so_is_told_that_it_is_finished(
+    cas: Cas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = begin(cas)
+    send(cas, upload, 1, 2, 3)
+    real = cas.store.sink
+
+    def overtaken(*given: object) -> object:
+        monkeypatch.setattr(cas.store, "sink", real)
+        finish(cas, upload)
+        return real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cas.store, "sink", overtaken)
+    with pytest.raises(EntryMissing):
+        cas.uploads.complete(upload, ETAGS)
+    assert (cas.read(SHA256), cas.incoming) == (DATA, [])
 
 
 def test_an_upload_whose_folder_a_crash_or_a_restore_took_goes_on(cas: Cas) -> None:
@@ -188,6 +216,6 @@ def test_T03_a_disk_that_fails_while_the_parts_are_joined_leaves_them_for_anothe
         with pytest.raises(Unavailable):
             cas.uploads.complete(upload, ETAGS)
     assert (cas.incoming, len(left(cas))) == ([], 4)
-    cas.uploads.complete(upload, ETAGS)
+    finish(cas, upload)
     with cas.db.read() as connection:
         assert connection.execute(select(tables.upload)).all() == []

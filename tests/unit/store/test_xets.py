@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import select
 from store_cas import Cas
-from xet_building import File, a_file, a_shard, a_xorb, all_of, noise, sha256_of, unpacked
+from xet_building import File, Xorb, a_file, a_shard, a_xorb, all_of, noise, sha256_of, unpacked
 
 from headwater.ground.errors import Corrupt, DigestMismatch, HeadwaterError, Invalid, TooMuch
 from headwater.store import Blob, Source, XetHash, hashes, shard, sweep, tables
@@ -322,12 +322,35 @@ def test_T04_a_fetch_from_an_object_that_ends_too_early_breaks_off(cas: Cas) -> 
         b"".join(cas.xets.fetch(Source("xorb", X.name), 0, 6024))
 
 
+def test_the_more_is_fetched_at_once_the_smaller_are_the_steps(cas: Cas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FETCHES_BYTES", 8000)
+    monkeypatch.setattr(module, "FETCH_STEP_MIN", 1000)
+    large = a_xorb("many chunks", *[500] * 60)
+    cas.land(large)
+
+    def fetching() -> Iterator[bytes]:
+        return cas.xets.fetch(Source("xorb", large.name), 0, 60 * 508)
+
+    alone = [len(piece) for piece in fetching()]
+    others = [fetching() for _ in range(7)]
+    begun = [next(other) for other in others]
+    among_others = [len(piece) for piece in fetching()]
+    assert (max(alone), max(among_others)) == (16 * 508, 2 * 508)
+    for head, rest in zip(begun, others, strict=True):
+        assert b"".join(unpacked(head + b"".join(rest))) == large.plain
+    assert alone == [len(piece) for piece in fetching()]  # they are over, and not counted any more
+
+
 # --- dedup ---
 
 
-def offered(cas: Cas, chunk: XetHash, may_use: object = anything) -> set[XetHash] | None:
+def answered(cas: Cas, chunk: XetHash, may_use: Callable[[XetHash], bool]) -> bytes | None:
+    return cas.xets.dedup(chunk, lambda names: {name for name in names if may_use(name)}, KEY, 2_000_000_000)
+
+
+def offered(cas: Cas, chunk: XetHash, may_use: Callable[[XetHash], bool] = anything) -> set[XetHash] | None:
     """The xorbs that a dedup answer names; None: there is none."""
-    data = cas.xets.dedup(chunk, may_use, KEY, 2_000_000_000)  # type: ignore[arg-type]
+    data = answered(cas, chunk, may_use)
     if data is None:
         return None
     answer = shard.parse(data)
@@ -355,6 +378,48 @@ def test_T34_a_dedup_answer_names_only_what_the_caller_may_use(cas: Cas) -> None
     # without the xorb that has the chunk, its siblings would tell that it is here
     assert offered(cas, X.chunk_name(0), lambda name: name == Y.name) is None
     assert offered(cas, X.chunk_name(0), lambda _name: False) is None
+
+
+def in_order(cas: Cas, chunk: XetHash, may_use: Callable[[XetHash], bool] = anything) -> list[XetHash] | None:
+    data = answered(cas, chunk, may_use)
+    return None if data is None else [xorb.hash for xorb in shard.parse(data).xorbs]
+
+
+@pytest.fixture
+def row_of_ten(cas: Cas) -> list[Xorb]:
+    """The xorbs of one file. Each begins a file of its own as well, so that each is asked for."""
+    row = [a_xorb(f"row {number}", 500, 300) for number in range(10)]
+    cas.land(*row)
+    cas.register(all_of(*row), *map(all_of, row))
+    return row
+
+
+@pytest.mark.parametrize("at", range(10))
+def test_of_a_large_file_the_matching_xorb_is_told_and_those_nearest_to_it(
+    cas: Cas, monkeypatch: pytest.MonkeyPatch, row_of_ten: list[Xorb], at: int
+) -> None:
+    monkeypatch.setattr(module, "DEDUP_XORBS_MAX", 4)
+    names = [xorb.name for xorb in row_of_ten]
+    expected = [*names[at : at + 4], *reversed(names[max(0, at - 4) : at])][:4]
+    assert expected == in_order(cas, row_of_ten[at].chunk_name(0))
+    assert [names[at]] == in_order(cas, row_of_ten[at].chunk_name(0), lambda name: name == names[at])
+
+
+def test_an_answer_has_no_more_chunks_than_it_may(
+    cas: Cas, monkeypatch: pytest.MonkeyPatch, row_of_ten: list[Xorb]
+) -> None:
+    monkeypatch.setattr(module, "DEDUP_CHUNKS_MAX", 7)
+    assert [xorb.name for xorb in row_of_ten[:3]] == in_order(cas, row_of_ten[0].chunk_name(0))
+
+
+def test_strangers_with_the_same_head_do_not_hide_the_callers_own(cas: Cas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DEDUP_HITS_MAX", 2)
+    head = a_xorb("the head of a popular model", 900).chunks
+    models = [Xorb((*head, *a_xorb(f"model {number}", 400).chunks)) for number in range(6)]
+    cas.land(*models)
+    cas.register(*map(all_of, models))
+    for model in models:
+        assert [model.name] == in_order(cas, model.chunk_name(0), lambda name, own=model.name: name == own)
 
 
 def test_what_was_offered_stays_for_as_long_as_clients_remember(cas: Cas) -> None:
