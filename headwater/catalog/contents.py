@@ -24,7 +24,8 @@ ROOT_FILES_MAX = 2_000  # of those at the root whose names tell something
 WEIGHTS_MAX = 2_000  # files of one format; the largest model seen has 500 shards
 README = "README.md"
 CONFIG = "config.json"
-CONFIG_BYTES_MAX = 1 << 20
+TOKENIZER = "tokenizer_config.json"
+CONFIG_BYTES_MAX = 1 << 20  # of either
 SHARD_INDEX_BYTES_MAX = 32 << 20  # a million tensors
 ARCHITECTURES_MAX = 16
 WORD_CHARS_MAX = 128
@@ -60,12 +61,16 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The part of a model's config.json that the Hub shows and that tells what the model is for."""
+    """The part of a model's config.json that the Hub shows and that tells what the model is for.
+
+    `tokens`: its tokenizer's special ones by their names, which the Hub shows beside it.
+    """
 
     architectures: tuple[str, ...] = ()
     model_type: str | None = None
     quantization: str | None = None
     sees_images: bool = False
+    tokens: tuple[tuple[str, str], ...] = ()
 
     def as_json(self) -> str | None:
         shown: dict[str, Any] = {}
@@ -75,6 +80,8 @@ class Config:
             shown["model_type"] = self.model_type
         if self.quantization:
             shown["quantization_config"] = {"quant_method": self.quantization}
+        if self.tokens:
+            shown["tokenizer_config"] = dict(self.tokens)
         return msgspec.json.encode(shown).decode() if shown else None
 
 
@@ -238,7 +245,7 @@ _LIBRARY_BY_FILE = (
     ("config_setfit.json", "setfit"),
     ("hyperparams.yaml", "speechbrain"),
 )
-_TELLING = frozenset((README, CONFIG, "meta.json", "config.cfg", *(name for name, _ in _LIBRARY_BY_FILE)))
+_TELLING = frozenset((README, CONFIG, TOKENIZER, "meta.json", "config.cfg", *(name for name, _ in _LIBRARY_BY_FILE)))
 _LIBRARY_BY_FORMAT = ("gguf", "nemo", "keras", "skops", "onnx", "tflite", "coreml")
 _TRANSFORMERS_FORMATS = frozenset(("safetensors", "pytorch", "tf", "jax"))
 
@@ -293,16 +300,9 @@ def task(made_by: str | None, config: Config) -> str | None:
     return None
 
 
-def config(raw: bytes | None) -> Config:
-    """config.json -> what we use of it; anything else it may be is taken for an empty one."""
-    if raw is None or len(raw) > CONFIG_BYTES_MAX:
-        return Config()
-    try:
-        found = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Config()
-    if not isinstance(found, dict):
-        return Config()
+def config(raw: bytes | None, tokenizer: bytes | None = None) -> Config:
+    """config.json and tokenizer_config.json -> what we use of them; anything else they may be is taken for empty."""
+    found = _object(raw)
     listed = found.get("architectures")
     architectures = [_word(one) for one in listed[:ARCHITECTURES_MAX]] if isinstance(listed, list) else []
     quantization = found.get("quantization_config")
@@ -311,7 +311,30 @@ def config(raw: bytes | None) -> Config:
         model_type=_word(found.get("model_type")),
         quantization=_word(quantization.get("quant_method")) if isinstance(quantization, dict) else None,
         sees_images=isinstance(found.get("vision_config"), dict),
+        tokens=tuple(_tokens(_object(tokenizer))),
     )
+
+
+def _object(raw: bytes | None) -> dict[str, Any]:
+    if raw is None or len(raw) > CONFIG_BYTES_MAX:
+        return {}
+    try:
+        found = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+_TOKENS = ("bos_token", "cls_token", "eos_token", "mask_token", "pad_token", "sep_token", "unk_token")
+
+
+def _tokens(tokenizer: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """A token is written as itself, or as an object with its options beside it."""
+    for name in _TOKENS:
+        written = tokenizer.get(name)
+        token = _word(written.get("content") if isinstance(written, dict) else written)
+        if token:
+            yield name, token
 
 
 def _word(value: Any) -> str | None:

@@ -42,6 +42,8 @@ from headwater.store.tables import blob
 from headwater.tensors import Read
 
 FOLLOWER = "catalog"
+FORM = f"{FOLLOWER}.form-2"
+"""What the rows hold, as of this version of Headwater. A new name has every repo read again, once, after an upgrade."""
 JOB = "catalog.index"
 MAIN = "refs/heads/main"
 CARD_BYTES_MAX = 4 << 20  # of README.md: its front matter, and the links in its text
@@ -49,6 +51,7 @@ TAGS_MAX = 1_100  # what a card may have, and what files add
 USED_MAX = 200  # models, and data sets, of one space
 NAME_CHARS_MAX = 2 * names.NAME_LENGTH_MAX + 1
 LOCKS = 64
+FRESH_WAIT_S = 2.0  # for others who read the same repo: what an ordinary one takes, many times over
 TALLIES_WEIGHT_MAX = 16_384  # rows kept of what repos' files come to, about 450 bytes each: as many repos, usually
 REBUILD_BATCH = 1_000
 
@@ -147,6 +150,7 @@ class Index:
         # (`headwater rebuild`) have locks of their own: `_is_read`.
         self._locks = tuple(threading.Lock() for _ in range(LOCKS))
         self._following = threading.Lock()
+        self._form_is_known = False
         self._tallies: Lru[int, tuple[CommitId, Tally]] = Lru(TALLIES_WEIGHT_MAX)
 
     # Following events
@@ -154,7 +158,20 @@ class Index:
     def follow(self) -> int:
         """Enqueue what happened since the last call, and count likes; how many events there were."""
         with self._following:
+            self._begin_anew()
             return events.follow(self._db, FOLLOWER, self._take)
+
+    def _begin_anew(self) -> None:
+        """From the first event, where an older version wrote the rows: they stay as they are until each is read."""
+        if self._form_is_known:
+            return
+        with self._db.read() as connection:
+            known = events.reached(connection, FORM)
+        if not known:
+            with self._db.write_soft() as connection:
+                events.reach(connection, FOLLOWER, 0)
+                events.reach(connection, FORM, 1)
+        self._form_is_known = True
 
     def _take(self, connection: Connection, batch: list[Event]) -> None:
         changed: dict[int, None] = {}
@@ -185,22 +202,25 @@ class Index:
     def index(self, repo_id: int) -> None:
         """Bring a repo's rows up to date with its main branch, or remove them if it is gone."""
         with self._locks[repo_id % LOCKS]:
-            row = self._read.repo(repo_id)
-            if row is None:
-                with self._db.write_soft() as connection:
-                    _forget(connection, repo_id)
-                return
-            with self._db.read() as connection:
-                before = _weights(connection, repo_id)
-            finding = self._found(row, before)
+            self._index(repo_id)
+
+    def _index(self, repo_id: int) -> None:
+        row = self._read.repo(repo_id)
+        if row is None:
             with self._db.write_soft() as connection:
-                # Read again inside, where nobody changes it: it may have been deleted since, and rows of a deleted repo
-                # would stay; or moved or hidden.
-                now = self._read.repo(repo_id)
-                if finding is None or now is None:
-                    _forget(connection, repo_id)
-                elif now.updated_ms == row.updated_ms or not _is_read(connection, now):
-                    _put(connection, now, finding, self._clock.now_ms())
+                _forget(connection, repo_id)
+            return
+        with self._db.read() as connection:
+            before = _weights(connection, repo_id)
+        finding = self._found(row, before)
+        with self._db.write_soft() as connection:
+            # Read again inside, where nobody changes it: it may have been deleted since, and rows of a deleted repo
+            # would stay; or moved or hidden.
+            now = self._read.repo(repo_id)
+            if finding is None or now is None:
+                _forget(connection, repo_id)
+            elif now.updated_ms == row.updated_ms or not _is_read(connection, now):
+                _put(connection, now, finding, self._clock.now_ms())
 
     def _found(self, row: RepoRow, before: Weights | None) -> _Finding | None:
         """None: it was deleted while it was read, so that something of it was not there any more."""
@@ -214,12 +234,25 @@ class Index:
             return None
 
     def fresh(self, repo_id: int, head: str) -> search.Known | None:
-        """What is known of main's commit `head`, reading it now if something older is known. None: no such repo."""
+        """What is known of main's commit `head`, reading it now if something older is known. None: no such repo.
+
+        Something older it is all the same where others have been reading for seconds: a large repo's many askers must
+        not hold all threads.
+        """
         known = self.known(repo_id)
-        if known is None or known.sha != head:
-            self.index(repo_id)
-            known = self.known(repo_id)
-        return known
+        if known is not None and known.sha == head:
+            return known
+        lock = self._locks[repo_id % LOCKS]
+        if not lock.acquire(timeout=-1 if known is None else FRESH_WAIT_S):
+            return known
+        try:
+            known = self.known(repo_id)  # whoever had the lock may have read it
+            if known is None or known.sha != head:
+                self._index(repo_id)
+                known = self.known(repo_id)
+            return known
+        finally:
+            lock.release()
 
     def known(self, repo_id: int) -> search.Known | None:
         with self._db.read() as connection:
@@ -236,6 +269,7 @@ class Index:
             for table in (catalog, standing, posting, tag, catalog_search):
                 connection.execute(delete(table))
             events.reach(connection, FOLLOWER, last)
+            events.reach(connection, FORM, 1)
             total = connection.execute(select(func.count()).where(repo.c.state == "live")).scalar_one()
         done = after = 0
         while True:
@@ -270,7 +304,10 @@ class Index:
                 weights=Weights(""),
                 regular_bytes=files.regular_bytes,
             )
-        config = contents.config(text(contents.CONFIG, contents.CONFIG_BYTES_MAX + 1))
+        config = contents.config(
+            text(contents.CONFIG, contents.CONFIG_BYTES_MAX + 1),
+            text(contents.TOKENIZER, contents.CONFIG_BYTES_MAX + 1),
+        )
         library_name = card.library_name or contents.library(files, config)
         pipeline_tag = card.pipeline_tag or contents.task(library_name, config)
         from_files = [library_name, *_formats(row, files), config.model_type, pipeline_tag]
@@ -357,8 +394,9 @@ def _keys(row: RepoRow, finding: _Finding) -> set[str]:
     if finding.library_name:
         keys.add(search.of_library(finding.library_name))
     if row.rid.type == "space":
-        keys.update(search.of_use("model", name) for name in _used(finding.card, "models"))
-        keys.update(search.of_use("dataset", name) for name in _used(finding.card, "datasets"))
+        uses = [search.of_use("model", name) for name in _used(finding.card, "models")]
+        uses += [search.of_use("dataset", name) for name in _used(finding.card, "datasets")]
+        keys.update(uses, [search.LINKED] if uses else [])
     return keys
 
 

@@ -76,7 +76,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """What to list. All conditions hold together.
 
     `search`: words, all of which must occur in `namespace/name`. `tags`: as clients filter by them, in any case.
-    `models`, `datasets`: what a space uses. `liked_by`: a user's id. `limit`: rows of one page.
+    `models`, `datasets`: what a space uses; `linked`: that it uses any. `liked_by`: a user's id. `limit`: rows of a
+    page.
     """
 
     type: RepoType
@@ -88,6 +89,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     gated: bool | None = None
     models: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
+    linked: bool = False
     parameters_min: int | None = None
     parameters_max: int | None = None
     liked_by: int | None = None
@@ -232,7 +234,7 @@ _MATCH = literal_column("catalog_search").op("MATCH")
 
 
 # Tags that nobody wrote: index.py puts them on repos, queries ask for them.
-PUBLIC, PRIVATE, GATED = MARK + "public", MARK + "private", MARK + "gated"
+PUBLIC, PRIVATE, GATED, LINKED = MARK + "public", MARK + "private", MARK + "gated", MARK + "linked"
 
 
 def of_namespace(namespace_id: int) -> str:
@@ -501,6 +503,8 @@ def _wanted_tags(connection: Connection, query: Query) -> list[str]:
         wanted.append(of_library(query.library))
     wanted += [of_use("model", name) for name in query.models]
     wanted += [of_use("dataset", name) for name in query.datasets]
+    if query.linked:
+        wanted.append(LINKED)
     if query.gated:
         wanted.append(GATED)
     return list(dict.fromkeys(wanted))

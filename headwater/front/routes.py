@@ -72,6 +72,7 @@ def _repo(
     body_max: str = "",
     admits: Handler | None = None,
     quick: bool = False,
+    first: Handler | None = None,
 ) -> list[Route]:
     """A route below a repo's own address: /{repo}, /datasets/{repo}, /spaces/{repo}."""
     return [
@@ -86,6 +87,7 @@ def _repo(
             body_max,
             admits and _typed(admits, kind),
             quick=quick,
+            first=first and _typed(first, kind),
         )
         for kind, prefix in PREFIXES.items()
         for repo in ("{ns}/{name}", "{name}")
@@ -147,6 +149,7 @@ ROUTES: list[Route] = [
         resolve.get,
         "A file by name; HEAD for its metadata, ranges for parts",
         quick=True,
+        first=resolve.first,
     ),
     *_repo("GET", "/raw/{rev}/{path*}", resolve.raw, "What git holds there: the file, or an LFS pointer"),
     *_one("POST", "/api/repos/create", manage.create, "Make a repo", needs="signed-in", body="json"),
@@ -223,7 +226,9 @@ ROUTES: list[Route] = [
     *_one("GET", "/api/{type}", lists.listing, "Search and list models, datasets or spaces"),
     *_one("GET", "/api/spaces/templates", lists.space_templates, "Always empty: the hub has no templates of its own"),
     *_one("GET", "/api/spaces/semantic-search", lists.semantic_search, "Not offered: answers 501"),
+    *_one("GET", "/api/spaces/hardware", lists.no_hardware, "Not offered: answers 501"),
     # --- of 3.5: pull requests ---
+    *_api("GET", "/discussions", discussions.listing, "The pull requests of a repo"),
     *_api("POST", "/discussions", discussions.create, "Open a pull request", needs="signed-in", body="json"),
     *_api("GET", "/discussions/{num}", discussions.get, "A pull request: its title, its commits, its diff"),
     # --- of 3.5: people ---

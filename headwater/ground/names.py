@@ -37,10 +37,10 @@ _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
 # First segments of URLs: none of them can be a namespace.
 RESERVED_NAMESPACES = frozenset(
-    "api auth blob buckets collections datasets discussions docs edit favicon.ico health join kernels lfs login logout "
-    "me metrics models new none null oauth observatory organizations orgs papers raw resolve resolve-cache robots.txt "
-    "search semantic-search settings signin signup spaces static tags templates tokens tree undefined upload uploads "
-    "users webhooks well-known whoami xet".split()
+    "api auth blob buckets collections datasets discussions docs edit favicon.ico hardware health join kernels "
+    "lfs login logout me metrics models new none null oauth observatory organizations orgs papers raw resolve "
+    "resolve-cache robots.txt search semantic-search settings signin signup spaces static tags templates tokens "
+    "tree undefined upload uploads users webhooks well-known whoami xet".split()
 )
 # Segments that follow a repo's id: a repo without a namespace would be one repo with this one's name in it.
 RESERVED_REPO_NAMES = frozenset(

@@ -75,11 +75,23 @@ class PullRequests:
         if head is None or pull_number(ref) != number:
             raise RevisionMissing(ref, f"There is no pull request {number} here")
         row = self._making(repo.id, ref)
-        data = msgspec.json.decode(row.data) if row is not None else {}
+        return self._as_told(repo, ref, head, row, msgspec.json.decode(row.data) if row is not None else {})
+
+    def list(self, repo: Repo) -> list[PullRequest]:
+        """All of a repo, the newest first."""
+        with self._db.read() as connection:
+            rows = connection.execute(_moves_of_pulls(repo.id)).all()
+        made = {data["ref"]: (row, data) for row, data in _makings(rows)}
+        heads = {ref: head for ref, head in self._git.refs(repo.id).items() if pull_number(ref) is not None}
+        newest = sorted(heads, key=lambda ref: -(pull_number(ref) or 0))
+        return [self._as_told(repo, ref, heads[ref], *made.get(ref, (None, {}))) for ref in newest]
+
+    def _as_told(self, repo: Repo, ref: str, head: str, row: Row[Any] | None, data: Mapping[str, Any]) -> PullRequest:
+        """By the event of its making, or by its newest commit where there is none."""
         commit = self._refs.commit(repo, CommitId(data.get("new", head)))
         return PullRequest(
-            number,
-            ref,
+            pull_number(ref) or 0,
+            RefName(ref),
             _opener(row, data),
             str(data.get("title") or commit.title),
             str(data.get("description", "")),

@@ -269,8 +269,10 @@ ROWS: dict[str, Row] = {
     "GET /api/{type}": Row("anybody", path={"type": "models"}),
     "GET /api/spaces/templates": Row("anybody"),
     "GET /api/spaces/semantic-search": Row("anybody", 501, query="q=a+cat"),
+    "GET /api/spaces/hardware": Row("anybody", 501),
     # in a repo of its own: whoever opened one may push to it
     "POST API/discussions": Row("writes", json={"title": "t", "pullRequest": True}, before=a_fresh_repo),
+    "GET API/discussions": Row("see", before=a_pull_request),
     "GET API/discussions/{num}": Row("see", path={"num": "1"}, query="diff=1", before=a_pull_request),
     "POST API/like": Row("session"),
     "DELETE API/like": Row("writes"),

@@ -299,7 +299,7 @@ def test_what_crawlers_and_browsers_ask_every_host_for_is_no_repo(hub: Hub) -> N
     assert hub.head("/robots.txt").headers["content-length"] == str(len(robots.body))
 
 
-@pytest.mark.parametrize("name", ["templates", "semantic-search", "robots.txt", "favicon.ico"])
+@pytest.mark.parametrize("name", ["templates", "semantic-search", "hardware", "robots.txt", "favicon.ico"])
 def test_a_name_that_is_an_address_of_the_hubs_own_is_given_to_no_repo(hub: Hub, name: str) -> None:
     with pytest.raises(Invalid, match="reserved"):
         hub.rooms.repos.registry.create(ROOT, RepoId("space", None, name), None, "docker")

@@ -107,6 +107,27 @@ def test_ones_that_there_are_not_are_absent_and_other_discussions_are_not_offere
     assert len(hub.ok("GET", hub.api(repo, "/refs?include_prs=1")).json["pullRequests"]) == 1
 
 
+def test_all_of_a_repo_are_listed_the_newest_first_by_who_opened_them(hub: Hub, repo: str) -> None:
+    def listed(query: str = "", as_: str = "") -> Any:
+        return hub.ok("GET", hub.api(repo, f"/discussions{query}"), as_).json
+
+    assert listed() == {"count": 0, "start": 0, "discussions": []}
+    opened(hub, repo, title="First")
+    hub.commit(repo, {"b.txt": b"b\n"}, "ada", query="?create_pr=1", summary="Second")
+    whole = shown(hub, repo, 1)
+    told = listed()
+    assert [(one["num"], one["title"], one["author"]["name"]) for one in told["discussions"]] == [
+        (2, "Second", "ada"), (1, "First", "sam"),
+    ]  # fmt: skip
+    assert told["discussions"][1] == {key: whole[key] for key in told["discussions"][1]}
+    assert [one["num"] for one in listed("?author=SAM&status=open&type=pull_request&p=0")["discussions"]] == [1]
+    for none in ("?type=discussion", "?status=closed", "?author=rea"):
+        assert listed(none)["count"] == 0
+    assert listed("?p=1") == {"count": 2, "start": 50, "discussions": []}
+    for wrong in ("?p=x", "?p=-1", "?status=lost", "?type=issue"):
+        assert hub.get(hub.api(repo, f"/discussions{wrong}")).status == 400
+
+
 @pytest.mark.parametrize(
     "asked", [{"title": ""}, {"title": " "}, {"title": 7}, {"description": ["x"]}, {"title": "a\0b"},
               {"description": "x" * 70_000}],

@@ -102,7 +102,7 @@ def _header(first: tuple[str, dict[str, Any]] | None) -> tuple[Message, names.Co
 def _operations(lines: Iterator[tuple[str, dict[str, Any]]], kind: RepoType) -> Iterator[Operation]:
     for key, value in lines:
         if key == "file":
-            yield _inline(value, kind)
+            yield inline(value, kind)
         elif key == "lfsFile":
             yield _pointer(value)
         elif key == "deletedFile":
@@ -122,7 +122,8 @@ def _operations(lines: Iterator[tuple[str, dict[str, Any]]], kind: RepoType) -> 
             )
 
 
-def _inline(value: dict[str, Any], kind: RepoType) -> AddInline:
+def inline(value: dict[str, Any], kind: RepoType) -> AddInline:
+    """A file whose contents come along. Invalid: it can't be one, or is a card that is none."""
     path, content = _path(value), _text(value, "content")
     encoding = value.get("encoding", "utf-8")
     if encoding == "base64":

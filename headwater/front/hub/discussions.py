@@ -19,6 +19,9 @@ from headwater.repos import Commit, Message, PullRequest, Repo
 
 EVENTS_MAX = 1000  # commits of one pull request that are told, the newest
 NUMBER_LENGTH_MAX = 9  # as of refs
+PAGE = 50  # of a list
+_TYPES = ("", "all", "discussion", "pull_request")
+_STATES = ("", "all", "open", "closed", "draft", "merged")
 
 
 def create(rooms: Rooms, request: Request) -> Answer:
@@ -34,6 +37,32 @@ def create(rooms: Rooms, request: Request) -> Answer:
     return json(_shown(rooms, request, found, rooms.repos.pull_requests.open(request.actor, found, message)))
 
 
+def listing(rooms: Rooms, request: Request) -> Answer:
+    """The pull requests, the newest first, by type, status and author; drafts are open, as on the Hub."""
+    found = opening.repo(rooms, request)
+    kind, status, author = (request.arg(name) for name in ("type", "status", "author"))
+    page = request.arg("p") or "0"
+    for name, given, choices in (("type", kind, _TYPES), ("status", status, _STATES)):
+        if given not in choices:
+            raise Invalid(f"{name}: {given[:40]!r} is none of {', '.join(filter(None, choices))}")
+    if not page.isascii() or not page.isdigit() or len(page) > NUMBER_LENGTH_MAX:
+        raise Invalid(f"p: {page[:20]!r} is not the number of a page")
+    # Nothing but pull requests is made here, and all of them stay drafts.
+    offered = kind != "discussion" and status not in ("closed", "merged")
+    pulls = rooms.repos.pull_requests.list(found) if offered else []
+    named = [(pull, _name(rooms, pull.opener_id)) for pull in pulls]
+    if author:
+        named = [(pull, name) for pull, name in named if name and name["name"].lower() == author.lower()]
+    start = int(page) * PAGE
+    return json(
+        {
+            "count": len(named),
+            "start": start,
+            "discussions": [_told(found, pull, name) for pull, name in named[start : start + PAGE]],
+        }
+    )
+
+
 def get(rooms: Rooms, request: Request) -> Answer:
     found = opening.repo(rooms, request)
     number = request.params["num"]
@@ -47,21 +76,27 @@ def _shown(rooms: Rooms, request: Request, found: Repo, pull: PullRequest) -> di
     author = _name(rooms, pull.opener_id)
     may_read = _may_read(rooms, request, found)
     shown: dict[str, Any] = {
+        **_told(found, pull, author),
+        "changes": {"base": "refs/heads/main"},
+        # Nothing is merged here, so nobody looks for conflicts; there are none as long as main stays where it was.
+        "filesWithConflicts": [] if pull.start == rooms.repos.refs.resolve(found, "main") else None,
+        "events": [*_description(pull, author), *(_commits(rooms, found, pull) if may_read else [])],
+    }
+    if request.flag("diff") and may_read and pull.start is not None:
+        shown["diff"] = rooms.repos.refs.compare(found, pull.start, pull.ref)
+    return shown
+
+
+def _told(found: Repo, pull: PullRequest, author: dict[str, str] | None) -> dict[str, Any]:
+    return {
         "num": pull.number,
         "title": pull.title,
         "status": "draft",
         "createdAt": iso(pull.at_ms),
         "isPullRequest": True,
         "repo": {"name": found.rid.full, "type": found.rid.type},
-        "changes": {"base": "refs/heads/main"},
-        # Nothing is merged here, so nobody looks for conflicts; there are none as long as main stays where it was.
-        "filesWithConflicts": [] if pull.start == rooms.repos.refs.resolve(found, "main") else None,
-        "events": [*_description(pull, author), *(_commits(rooms, found, pull) if may_read else [])],
         **({"author": author} if author else {}),
     }
-    if request.flag("diff") and may_read and pull.start is not None:
-        shown["diff"] = rooms.repos.refs.compare(found, pull.start, pull.ref)
-    return shown
 
 
 def _may_read(rooms: Rooms, request: Request, found: Repo) -> bool:

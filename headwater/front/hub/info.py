@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from headwater.catalog import cards, search
+from headwater.catalog import cards, search, uses
+from headwater.catalog.cards import Card
+from headwater.catalog.index import CARD_BYTES_MAX
 from headwater.catalog.search import Extra, Known
 from headwater.front import opening
 from headwater.front.answer import Answer, json
@@ -30,8 +32,11 @@ def get(rooms: Rooms, request: Request) -> Answer:
         commit,
         extra=lambda: extra_of(rooms, found),
         siblings=lambda: siblings(rooms, found, commit, blobs=request.flag("blobs")),
+        readme=lambda: readme(rooms, found, commit),
+        spaces=lambda: uses.spaces(rooms.db, request.actor, found.rid.full),
+        children=lambda: uses.children(rooms.db, request.actor, found.rid.full),
         now_ms=rooms.clock.now_ms(),
-        card=None if commit == head else lambda: _card_at(rooms, found, commit),
+        older=commit != head,
     )
     answer = shapes.repo_json(shown, fields or shapes.USUAL[found.rid.type])
     if request.flag("securityStatus"):
@@ -54,7 +59,7 @@ def extra_of(rooms: Rooms, found: Repo) -> Extra | None:
 
 
 def siblings(rooms: Rooms, found: Repo, commit: CommitId, *, blobs: bool = False) -> list[dict[str, Any]]:
-    """Every file by its path; with sizes and hashes when `blobs` are asked for. None where a gate is closed to us."""
+    """Every file by its path; with sizes and hashes when `blobs` are asked for."""
     listed: list[dict[str, Any]] = []
     after: str | None = None
     while len(listed) < SIBLINGS_MAX:
@@ -74,11 +79,12 @@ def siblings(rooms: Rooms, found: Repo, commit: CommitId, *, blobs: bool = False
     return listed
 
 
-def _card_at(rooms: Rooms, found: Repo, commit: CommitId) -> dict[str, Any]:
+def readme(rooms: Rooms, found: Repo, commit: CommitId) -> Card:
+    """The card of a revision; an empty one where there is none, or none that a card can be."""
     try:
         entry = rooms.repos.tree.entry(found, commit, README)
     except EntryMissing:
-        return {}
-    if entry.kind != "file" or entry.sha256 is not None:
-        return {}
-    return cards.read(rooms.repos.tree.read_inline(found, entry)).front
+        return cards.read("")
+    if entry.kind != "file" or entry.sha256 is not None or entry.size > CARD_BYTES_MAX:
+        return cards.read("")
+    return cards.read(rooms.repos.tree.read_inline(found, entry))

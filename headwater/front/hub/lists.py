@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
+from functools import cache, partial
+from typing import TypeVar
 
-from headwater.catalog import search
+from headwater.accounts.actor import Actor
+from headwater.catalog import search, uses
+from headwater.catalog.cards import Card
 from headwater.catalog.search import Extra, Known, Query, Sort
 from headwater.front import opening
 from headwater.front.answer import Answer, json
@@ -13,10 +17,15 @@ from headwater.front.hub import info, shapes
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground import names
-from headwater.ground.errors import Invalid, NotOffered
+from headwater.ground.errors import Invalid, NotOffered, RepoMissing, RevisionMissing
 from headwater.ground.names import CommitId, RepoType
+from headwater.repos import Repo
+
+_Read = TypeVar("_Read")
 
 LIMIT = 1000  # of a page when the client does not say: the Hub's own
+_READ = frozenset({"siblings", "description", "citation", "spaces", "childrenModelCount"})
+_READ_LIMIT = 100  # of a page with what has to be read repo by repo; clients follow the link to the next
 _SORTS: dict[str, Sort] = {
     "trendingScore": "trendingScore", "trending_score": "trendingScore", "trending": "trendingScore",
     "lastModified": "lastModified", "last_modified": "lastModified", "modified": "lastModified",
@@ -34,10 +43,10 @@ def listing(rooms: Rooms, request: Request) -> Answer:
     fields = shapes.expanded(request, kind)
     if request.arg("inference") or request.args("inference_provider"):
         return json([])  # no inference is served from here, so nothing matches
-    page = search.search(rooms.db, request.actor, _query(rooms, request, kind))
     wanted = fields or _fields(request, kind)
-    extras = _extras(rooms, page.rows) if wanted & {"cardData", "gguf", "model-index", "description"} else {}
-    shown = [shapes.repo_json(_shown(rooms, row, extras.get(row.id)), wanted) for row in page.rows]
+    page = search.search(rooms.db, request.actor, _query(request, kind, _READ_LIMIT if wanted & _READ else LIMIT))
+    extras = cache(partial(_extras, rooms, page.rows))
+    shown = [shapes.repo_json(_shown(rooms, request.actor, row, extras), wanted) for row in page.rows]
     return json(shown, headers=opening.next_link(request, page.next) if page.next else None)
 
 
@@ -50,17 +59,15 @@ def _kind(plural: str) -> RepoType:
 def _fields(request: Request, kind: RepoType) -> frozenset[str]:
     fields = set(shapes.LISTED)
     if request.flag("full"):
-        fields |= {"siblings", "lastModified", "sha", "gated"}
+        fields |= shapes.FULL[kind]
     if request.flag("cardData"):
         fields.add("cardData")
     if request.flag("config"):
         fields.add("config")
-    if kind != "dataset":
-        fields.discard("description")
     return frozenset(fields) & {*shapes.EXPANDABLE[kind], "sdk"}
 
 
-def _query(rooms: Rooms, request: Request, kind: RepoType) -> Query:
+def _query(request: Request, kind: RepoType, limit: int) -> Query:
     sort = request.arg("sort") or "trendingScore"
     if sort not in _SORTS:
         raise Invalid(f'"sort" must be one of [{", ".join(sorted(set(_SORTS.values())))}]; got {sort[:40]!r}')
@@ -80,8 +87,9 @@ def _query(rooms: Rooms, request: Request, kind: RepoType) -> Query:
         parameters_min=low,
         parameters_max=high,
         sort=_SORTS[sort],
-        descending=request.arg("direction", "-1") in ("-1", "desc"),
-        limit=request.number("limit", LIMIT, LIMIT),
+        linked=request.flag("linked"),
+        descending=_descending(request.arg("direction")),
+        limit=request.number("limit", limit, limit),
         cursor=request.arg("cursor") or None,
     )
 
@@ -94,8 +102,20 @@ def _apps(request: Request) -> tuple[str, ...]:
     return ("gguf",) if asked else ()
 
 
+_YES, _NO = ("true", "1", "auto", "manual"), ("false", "0")
+_DOWN, _UP = ("", "-1", "desc"), ("1", "asc")
+
+
 def _gated(written: str) -> bool | None:
-    return None if not written else written.lower() in ("true", "1", "auto", "manual")
+    if written and written.lower() not in _YES + _NO:
+        raise Invalid(f"gated: {written[:40]!r} is not true or false")
+    return written.lower() in _YES if written else None
+
+
+def _descending(written: str) -> bool:
+    if written not in _DOWN + _UP:
+        raise Invalid(f"direction: {written[:40]!r} is not -1 (the largest first) or 1")
+    return written in _DOWN
 
 
 def _parameters(written: str) -> tuple[int | None, int | None]:
@@ -115,13 +135,24 @@ def _extras(rooms: Rooms, rows: list[Known]) -> dict[int, Extra]:
         return search.extras(connection, [row.id for row in rows])
 
 
-def _shown(rooms: Rooms, row: Known, extra: Extra | None) -> shapes.Shown:
-    def siblings() -> list[dict[str, Any]]:
-        if not row.sha:
-            return []
-        return info.siblings(rooms, rooms.repos.registry.by_id(row.id), CommitId(row.sha))
+def _shown(rooms: Rooms, actor: Actor, row: Known, extras: Callable[[], dict[int, Extra]]) -> shapes.Shown:
+    def read(what: Callable[[Rooms, Repo, CommitId], _Read]) -> _Read | None:
+        """Of the commit that the catalog has read. A repo that was deleted meanwhile must not spoil the whole list."""
+        try:
+            return what(rooms, rooms.repos.registry.by_id(row.id), CommitId(row.sha))
+        except (RepoMissing, RevisionMissing):
+            return None
 
-    return shapes.Shown(row, row.sha, lambda: extra, siblings, rooms.clock.now_ms())
+    return shapes.Shown(
+        row,
+        row.sha,
+        extra=lambda: extras().get(row.id),
+        siblings=lambda: read(info.siblings) if row.sha else [],
+        readme=lambda: (read(info.readme) if row.sha else None) or Card({}, "", ()),
+        spaces=lambda: uses.spaces(rooms.db, actor, row.full_name),
+        children=lambda: uses.children(rooms.db, actor, row.full_name),
+        now_ms=rooms.clock.now_ms(),
+    )
 
 
 def space_templates(rooms: Rooms, request: Request) -> Answer:
@@ -131,6 +162,10 @@ def space_templates(rooms: Rooms, request: Request) -> Answer:
 
 def semantic_search(rooms: Rooms, request: Request) -> Answer:
     raise NotOffered("Search by meaning is not offered; /api/spaces?search= looks for words", status=501)
+
+
+def no_hardware(rooms: Rooms, request: Request) -> Answer:
+    raise NotOffered("This hub runs no spaces, so there is no hardware to choose", status=501)
 
 
 def model_tags(rooms: Rooms, request: Request) -> Answer:

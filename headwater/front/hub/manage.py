@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from headwater.accounts.actor import Actor
+from headwater.accounts.actors import author_id
 from headwater.front import opening, storing
 from headwater.front.answer import Answer, empty, json
+from headwater.front.hub import commit, info
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground import names
 from headwater.ground.clock import iso
-from headwater.ground.errors import Conflict, EntryMissing, Forbidden, Invalid
-from headwater.ground.names import RepoId
-from headwater.repos import UNSET, Moved, Repo
+from headwater.ground.errors import (
+    Conflict,
+    EntryMissing,
+    Forbidden,
+    HeadwaterError,
+    Invalid,
+    RevisionMissing,
+    TooMuch,
+)
+from headwater.ground.names import RepoId, RepoType
+from headwater.repos import UNSET, AddInline, Message, Moved, Repo
 from headwater.upkeep import leaving
 
 LIKES_PAGE = 1000
+FIRST_FILES_MAX = 100
+NOT_KEPT_TOLD = 20
+_LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,62}[A-Za-z0-9+]")
+# What each of these addresses does something about.
+_OF_CREATE = frozenset({"name", "organization", "type", "visibility", "private", "sdk", "template", "files"})
+_OF_SETTINGS = frozenset({"visibility", "private", "gated", "xetEnabled"})
+_OF_DUPLICATE = frozenset({"repository", "visibility", "private"})
 
 
 def create(rooms: Rooms, request: Request) -> Answer:
@@ -24,12 +42,17 @@ def create(rooms: Rooms, request: Request) -> Answer:
     rid = _new_id(rooms, request.actor, asked)
     private = _private(asked)
     sdk = asked.get("sdk") if rid.type == "space" else None
+    if asked.get("template"):
+        raise Invalid(f"template: {str(asked['template'])[:200]!r} is not a template of this hub, which has none")
+    files = _first_files(asked, rid.type)
     try:
         made = rooms.repos.registry.create(request.actor, rid, private, sdk)
     except Conflict as conflict:
         # the client reads `url` even out of a refusal (exist_ok)
         conflict.details.setdefault("url", f"{rooms.settings.base_url}{rid.url_path}")
         raise
+    if files:
+        _commit_first(rooms, request.actor, made.repo, files)
     rooms.jobs.wake()
     shown = {
         "url": opening.url(rooms, made.repo),
@@ -38,8 +61,46 @@ def create(rooms: Rooms, request: Request) -> Answer:
         "type": made.repo.rid.type,
         "private": made.repo.private,
     }
-    warnings = {"X-HF-Warning": f"look-alike; {' '.join(made.warnings)[:500]}"} if made.warnings else None
-    return json(shown, headers=warnings)
+    if made.warnings:
+        return json(shown, headers={"X-HF-Warning": f"look-alike; {' '.join(made.warnings)[:500]}"})
+    known = _OF_CREATE if rid.type == "space" else _OF_CREATE | {"license"}
+    return json(shown, headers=_not_kept(asked, known))
+
+
+def _first_files(asked: dict[str, Any], kind: RepoType) -> list[AddInline]:
+    """What huggingface.js lets a repo begin with: a few small files, and a card that names the licence."""
+    written, licence = asked.get("files") or [], asked.get("license")
+    if not isinstance(written, list) or not all(isinstance(one, dict) for one in written):
+        raise Invalid("files: a list of {path, content, encoding} is required")
+    if len(written) > FIRST_FILES_MAX:
+        raise TooMuch(f"files: {len(written)} at creation; at most {FIRST_FILES_MAX}, commit the others afterwards")
+    files = [commit.inline(one, kind) for one in written]
+    for one in files:
+        # Seen before the repo is there: deleting it again would keep its name from everybody but the namespace's owner.
+        folder = next((file.path for file in files if one.path.startswith(f"{file.path}/")), None)
+        if folder is not None:
+            raise Invalid(f"files: {one.path[:200]!r} goes through {folder[:200]!r}, which is a file", status=422)
+    if licence and kind != "space" and not any(one.path == info.README for one in files):
+        if not isinstance(licence, str) or not _LICENCE.fullmatch(licence):
+            raise Invalid(f"license: {str(licence)[:60]!r} is not the id of a licence")
+        files.append(AddInline(info.README, f"---\nlicense: {licence}\n---\n".encode()))
+    return files
+
+
+def _commit_first(rooms: Rooms, actor: Actor, made: Repo, files: list[AddInline]) -> None:
+    """The repo comes with them or not at all."""
+    try:
+        rooms.repos.commit.apply(actor, made, "main", None, Message("Add the first files", ""), iter(files))
+    except HeadwaterError:
+        rooms.repos.registry.delete(actor, made.rid)
+        raise
+
+
+def _not_kept(asked: dict[str, Any], known: frozenset[str]) -> dict[str, str] | None:
+    """A warning of what was asked for and is not done; clients show it. Nobody may take a secret for set."""
+    ignored = sorted(name[:40] for name, value in asked.items() if value and name not in known)[:NOT_KEPT_TOLD]
+    words = ", ".join("".join(c for c in name if c.isascii() and c.isalnum()) for name in ignored)
+    return {"X-HF-Warning": f"not kept; Not kept by this hub: {words}"} if ignored else None
 
 
 def _new_id(rooms: Rooms, actor: Actor, asked: dict[str, Any]) -> RepoId:
@@ -49,7 +110,10 @@ def _new_id(rooms: Rooms, actor: Actor, asked: dict[str, Any]) -> RepoId:
         raise Invalid("name: text is required; organization: text, if it is given")
     rid = names.repo_id(names.repo_type(str(asked.get("type") or "model")), name)
     if organization:
-        return RepoId(rid.type, names.name(organization, "organization"), rid.name)
+        owner = names.name(organization, "organization")
+        if rid.namespace and names.key(rid.namespace) != names.key(owner):
+            raise Invalid(f"name: {name!r} does not lie in the organization {organization!r}; give one of the two")
+        return RepoId(rid.type, owner, rid.name)
     return rid if rid.namespace else RepoId(rid.type, actor.name, rid.name)
 
 
@@ -144,7 +208,8 @@ def settings(rooms: Rooms, request: Request) -> Answer:
         gated = gated or None
     changed = rooms.repos.registry.update(request.actor, found, _private(asked), gated)
     rooms.jobs.wake()
-    return json({"private": changed.private, "gated": changed.gated or False, "visibility": visibility(changed)})
+    shown = {"private": changed.private, "gated": changed.gated or False, "visibility": visibility(changed)}
+    return json(shown, headers=_not_kept(asked, _OF_SETTINGS))
 
 
 def visibility(found: Repo) -> str:
@@ -163,7 +228,8 @@ def duplicate(rooms: Rooms, request: Request) -> Answer:
     private = _private(asked)
     made = rooms.repos.copies.duplicate(request.actor, source, target, source.private if private is None else private)
     rooms.jobs.wake()
-    return json({"url": opening.url(rooms, made), "id": made.rid.full, "filesCopyPending": False})
+    shown = {"url": opening.url(rooms, made), "id": made.rid.full, "filesCopyPending": False}
+    return json(shown, headers=_not_kept(asked, _OF_DUPLICATE))
 
 
 def like(rooms: Rooms, request: Request) -> Answer:
@@ -198,9 +264,12 @@ def likes_of(rooms: Rooms, request: Request) -> Answer:
     user = rooms.accounts.namespace(request.params["user"])
     if user.kind != "user":
         raise EntryMissing(user.name, text=f"User not found: {user.name!r}")
-    page = rooms.repos.likes.likes_of(request.actor, user.id, 0, LIKES_PAGE)
+    after = request.number("cursor", 0, 1 << 60) if request.arg("cursor") else 0
+    limit = request.number("limit", LIKES_PAGE, LIKES_PAGE)
+    page = rooms.repos.likes.likes_of(request.actor, user.id, after, limit)
     return json(
-        [{"createdAt": iso(one.at_ms), "repo": {"name": one.repo.rid.full, "type": one.repo.rid.type}} for one in page]
+        [{"createdAt": iso(one.at_ms), "repo": {"name": one.repo.rid.full, "type": one.repo.rid.type}} for one in page],
+        headers=opening.next_link(request, str(page[-1].repo.id)) if len(page) == limit else None,
     )
 
 
@@ -218,6 +287,7 @@ def lfs_files(rooms: Rooms, request: Request) -> Answer:
     found = opening.repo(rooms, request, "write")
     limit = request.number("limit", LIKES_PAGE, LIKES_PAGE)
     page = rooms.repos.holds.lfs_files(found.id, request.arg("cursor"), limit)
+    on_main = _on_main(rooms, found, [one.path for one in page])
     return json(
         [
             {
@@ -226,12 +296,22 @@ def lfs_files(rooms: Rooms, request: Request) -> Answer:
                 "oid": one.sha256,
                 "pushedAt": iso(one.held_ms),
                 "size": one.size_bytes,
-                "ref": "refs/heads/main",
+                "ref": "refs/heads/main" if (one.path, one.sha256) in on_main else None,
             }
             for one in page
         ],
         headers=opening.next_link(request, page[-1].sha256) if len(page) == limit else None,
     )
+
+
+def _on_main(rooms: Rooms, found: Repo, paths: list[str]) -> set[tuple[str, str | None]]:
+    """Which large files stand at these paths there; the others are those of other refs, or of history."""
+    try:
+        head = rooms.repos.refs.resolve(found, "main")
+    except RevisionMissing:
+        return set()
+    storable = [path for one in paths if (path := opening.storable(one)) is not None]
+    return {(one.path, one.sha256) for one in rooms.repos.tree.paths_info(found, head, storable)}
 
 
 def lfs_files_delete(rooms: Rooms, request: Request) -> Answer:
@@ -268,5 +348,5 @@ def lfs_files_duplicate(rooms: Rooms, request: Request) -> Answer:
             wanted.append(oid)
         else:
             failed.append({"sha256": oid, "error": f"{source.rid.full} has no such file"})
-    rooms.repos.holds.hold(to.id, wanted)
+    rooms.repos.holds.hold(to.id, wanted, author_id(request.actor))
     return json({"failed": failed})

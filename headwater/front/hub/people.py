@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from headwater.accounts.actor import Actor
 from headwater.catalog import overview
+from headwater.front import opening
 from headwater.front.answer import Answer, json
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground.clock import iso
-from headwater.ground.errors import EntryMissing, Unauthenticated
+from headwater.ground.errors import EntryMissing, Invalid, Unauthenticated
 from headwater.ground.names import REPO_TYPES
 
 REPOS_MAX = 1000
+_CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
 
 def whoami(rooms: Rooms, request: Request) -> Answer:
@@ -74,6 +77,7 @@ def user_overview(rooms: Rooms, request: Request) -> Answer:
                 for one in profile.memberships
             ],
             **_counts(rooms, request.actor, space.name),
+            "numLikes": overview.likes(rooms.db, request.actor, space.id),
             "numFollowers": 0,
             "numFollowing": 0,
         }
@@ -126,27 +130,39 @@ def _counts(rooms: Rooms, actor: Actor, namespace: str) -> dict[str, int]:
 
 
 def own_repositories(rooms: Rooms, request: Request) -> Answer:
-    return json(_repositories(rooms, request.actor, request.actor.name))
+    return _repositories(rooms, request, request.actor.name)
 
 
 def org_repositories(rooms: Rooms, request: Request) -> Answer:
     space = rooms.accounts.namespace(request.params["org"])
     if space.id not in request.actor.namespace_ids and not request.actor.is_admin:
         raise EntryMissing(request.params["org"], text="Organization not found")
-    return json(_repositories(rooms, request.actor, space.name))
+    return _repositories(rooms, request, space.name)
 
 
-def _repositories(rooms: Rooms, actor: Actor, namespace: str) -> list[dict[str, Any]]:
-    rows = overview.storage(rooms.db, actor, namespace, REPOS_MAX)
-    total = sum(row.used_storage for row in rows) or 1
-    return [
+def _repositories(rooms: Rooms, request: Request, namespace: str) -> Answer:
+    page = overview.storage(
+        rooms.db, request.actor, namespace, request.number("limit", REPOS_MAX, REPOS_MAX), _after(request.arg("cursor"))
+    )
+    shown = [
         {
             "id": row.full_name,
             "type": row.type,
             "updatedAt": iso(row.modified_ms),
             "visibility": "private" if row.private else "public",
             "storage": row.used_storage,
-            "storagePercent": row.used_storage / total,
+            "storagePercent": 100 * row.used_storage / max(page.total_bytes, 1),
         }
-        for row in rows
+        for row in page.rows
     ]
+    return json(shown, headers=opening.next_link(request, "{}-{}".format(*page.next)) if page.next else None)
+
+
+def _after(cursor: str) -> tuple[int, int] | None:
+    """The weight and the number of the last repo of the page before."""
+    if not cursor:
+        return None
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
+        raise Invalid("cursor: it is not one that this hub gave out")
+    return int(match[1]), int(match[2])

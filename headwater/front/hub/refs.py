@@ -67,8 +67,9 @@ def delete_tag(rooms: Rooms, request: Request) -> Answer:
 
 def super_squash(rooms: Rooms, request: Request) -> Answer:
     found = opening.repo(rooms, request, "write")
-    message = _text(request.json(), "message") or "Super-squash branch 'main' using huggingface_hub"
-    rooms.repos.refs.super_squash(request.actor, found, request.params["branch"], message)
+    branch = request.params["branch"]
+    message = _text(request.json(), "message") or f"Super-squash branch '{branch}'"
+    rooms.repos.refs.super_squash(request.actor, found, branch, message)
     rooms.jobs.wake()
     return empty()
 

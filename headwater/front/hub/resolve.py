@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from typing import NamedTuple
 from urllib.parse import quote
 
 from headwater.catalog.counts import Asked
@@ -15,18 +16,20 @@ from headwater.front.answer import Answer, Piece, json
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground.errors import EntryMissing
-from headwater.ground.names import CommitId
+from headwater.ground.names import CommitId, FilePath
 from headwater.repos import Entry, Repo
 from headwater.store import Blob
 
-# What a browser may show by itself; everything else, HTML and SVG above all, is text or bytes (T50).
+# What a browser may show by itself; everything else, HTML above all, is text or bytes (T50).
 _SHOWN = {
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp",
     "mp4": "video/mp4", "webm": "video/webm", "mp3": "audio/mpeg", "wav": "audio/wav", "ogg": "audio/ogg",
     "flac": "audio/flac", "json": "application/json",
 }  # fmt: skip
+# A drawing runs scripts where it is a page: so it is one for <img> alone, where it runs none, and else a download.
+_KINDS = _SHOWN | {"svg": "image/svg+xml"}
 _TEXT = frozenset(
-    "txt md py js ts css csv tsv yaml yml toml cfg ini sh xml html htm svg xhtml jsonl rst tex c h cpp rs go java "
+    "txt md py js ts css csv tsv yaml yml toml cfg ini sh xml html htm xhtml jsonl rst tex c h cpp rs go java "
     "jinja model gitattributes gitignore".split()
 )
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+\Z")  # stands for itself, quoted either way
@@ -35,14 +38,26 @@ AT_ONCE_BYTES = 64 << 10  # of a file in git, read on the event loop: a fifth of
 FILEINFO = "application/vnd.xet-fileinfo+json"  # what huggingface.js asks for before it downloads
 
 
-def get(rooms: Rooms, request: Request) -> Answer:
+def first(rooms: Rooms, request: Request) -> tuple[Repo, CommitId]:
+    """The repo and the commit, which are the same for all files of a revision."""
     found = opening.contents(rooms, request)
-    commit = opening.revision(rooms, request, found)
-    path = opening.path(request, commit)
+    return found, opening.revision(rooms, request, found)
+
+
+def get(rooms: Rooms, request: Request) -> Answer:
+    found: Repo
+    commit: CommitId
+    found, commit = request.opened
+    # Not judged by the rules for new paths: what breaks them is in no tree.
+    path = FilePath(request.params["path"])
     entry = rooms.repos.tree.entry(found, commit, path)
     if entry.kind == "directory":
         raise EntryMissing(path, commit)
-    answer = _shown(rooms, request, found, commit, entry)
+    is_small = entry.kind == "file" and entry.sha256 is None and entry.size <= AT_ONCE_BYTES
+    if is_small and body.CONDITIONS.isdisjoint(request.headers):
+        answer = _whole(rooms, request, found, commit, entry)
+    else:
+        answer = _shown(rooms, request, found, commit, entry)
     count(rooms, request, found, commit, entry, answer)
     return answer
 
@@ -65,6 +80,15 @@ def _shown(rooms: Rooms, request: Request, found: Repo, commit: CommitId, entry:
     if FILEINFO in request.headers.get("accept", ""):
         return _file_info(answer, rooms, found, commit, blob)
     return blobs.answer(rooms, answer, blob, request)
+
+
+def _whole(rooms: Rooms, request: Request, found: Repo, commit: CommitId, entry: Entry) -> Answer:
+    """A small file of git for whoever asks for nothing but the file: most requests of most clients."""
+    made = _made_headers(found.private, commit, entry)
+    if request.method == "HEAD":
+        return Answer(encoded=made.encoded, pieces=(), length=entry.size)
+    data = rooms.repos.tree.read_inline(found, entry)
+    return Answer(encoded=made.encoded, pieces=(data,), length=len(data))
 
 
 def _later(rooms: Rooms, found: Repo, entry: Entry, start: int, stop: int) -> list[Piece]:
@@ -90,15 +114,22 @@ def raw(rooms: Rooms, request: Request) -> Answer:
 
 
 def _headers(rooms: Rooms, found: Repo, commit: CommitId, entry: Entry) -> dict[str, str]:
-    return dict(_made_headers(found.private, commit, entry))
+    return dict(_made_headers(found.private, commit, entry).headers)
+
+
+class _Headers(NamedTuple):
+    """`encoded`: the same for the line, with what is said of a file that comes whole. Whoever changes them copies."""
+
+    headers: dict[str, str]
+    encoded: Sequence[tuple[bytes, bytes]]
 
 
 @lru_cache(HEADERS_KEPT)
-def _made_headers(private: bool, commit: CommitId, entry: Entry) -> dict[str, str]:
-    """What the client of a commit's file is told never changes; whoever gets it must copy it."""
+def _made_headers(private: bool, commit: CommitId, entry: Entry) -> _Headers:
+    """What the client of a commit's file is told never changes."""
     name = entry.path.rsplit("/", 1)[-1]
     suffix = name.rsplit(".", 1)[-1].lower() if "." in name else ""
-    kind = _SHOWN.get(suffix) or ("text/plain; charset=utf-8" if suffix in _TEXT else "application/octet-stream")
+    kind = _KINDS.get(suffix) or ("text/plain; charset=utf-8" if suffix in _TEXT else "application/octet-stream")
     etag = entry.sha256 or entry.oid
     plain = quoted = name
     if not _PLAIN.match(name):
@@ -118,7 +149,7 @@ def _made_headers(private: bool, commit: CommitId, entry: Entry) -> dict[str, st
     if entry.sha256 is not None:
         headers["X-Linked-Etag"] = f'"{etag}"'
         headers["X-Linked-Size"] = str(entry.size)
-    return headers
+    return _Headers(headers, body.encoded({**headers, **body.WHOLE}))
 
 
 def _announce_xet(answer: Answer, rooms: Rooms, found: Repo, commit: CommitId, blob: Blob) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from headwater.catalog import counts
+from headwater.catalog import cards, counts, prose
+from headwater.catalog.cards import Card, Relation
 from headwater.catalog.search import Extra, Known
 from headwater.front.request import Request
 from headwater.ground.clock import iso
@@ -50,9 +51,14 @@ USUAL: dict[RepoType, frozenset[str]] = {
 }
 LISTED = frozenset(
     "author createdAt disabled downloads gated lastModified library_name likes pipeline_tag private sdk sha tags "
-    "trendingScore description".split()
+    "trendingScore".split()
 )
-_CARD_TEXT_MAX = 300  # of a data set's description in lists
+# What `full` adds. Clients say of models that their cards come apart, and of the others that they come along.
+FULL: dict[RepoType, frozenset[str]] = {
+    "model": frozenset({"siblings"}),
+    "dataset": frozenset({"siblings", "cardData", "citation", "description", "paperswithcode_id"}),
+    "space": frozenset({"siblings", "cardData", "datasets", "models", "runtime", "subdomain"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +68,16 @@ class Shown:
     known: Known
     sha: str
     extra: Callable[[], Extra | None]
-    siblings: Callable[[], list[dict[str, Any]]]
+    siblings: Callable[[], list[dict[str, Any]] | None]
+    """None: the repo was deleted this very moment."""
+    readme: Callable[[], Card]
+    spaces: Callable[[], list[str]]
+    """Those that use the model, as far as the caller may see them."""
+    children: Callable[[], dict[Relation, int]]
+    """How many models were made from this one, likewise."""
     now_ms: int
-    card: Callable[[], dict[str, Any]] | None = None
-    """Of another revision than the one the catalog knows."""
+    older: bool = False
+    """Another revision than the one the catalog knows."""
 
 
 def expanded(request: Request, kind: RepoType) -> frozenset[str]:
@@ -95,8 +107,8 @@ _MAY_BE_NULL = frozenset({"evalResults", "resourceGroup", "region", "mainSize"})
 
 
 def _card(shown: Shown) -> dict[str, Any]:
-    if shown.card is not None:
-        return shown.card()
+    if shown.older:
+        return shown.readme().front
     extra = shown.extra()
     found: dict[str, Any] = msgspec.json.decode(extra.card) if extra is not None and extra.card else {}
     return found
@@ -107,13 +119,16 @@ def _decoded(text: str | None) -> Any:
 
 
 def _base_models(shown: Shown) -> dict[str, Any] | None:
-    declared = _card(shown).get("base_model")
-    listed = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else []
-    ids = [one for one in listed if isinstance(one, str)]
+    ids = cards.base_models(card := _card(shown))
     if not ids:
         return None
-    relation = _card(shown).get("base_model_relation")
-    return {"relation": relation if isinstance(relation, str) else "finetune", "models": [{"id": one} for one in ids]}
+    return {"relation": cards.base_model_relation(card), "models": [{"id": one} for one in ids]}
+
+
+def _mask_token(shown: Shown) -> str | None:
+    config = _decoded(shown.known.config) or {}
+    found: str | None = config.get("tokenizer_config", {}).get("mask_token")
+    return found
 
 
 _AUTO = (
@@ -147,21 +162,26 @@ def _list_of_card(name: str) -> Callable[[Shown], Any]:
     return lambda shown: value if isinstance(value := _card(shown).get(name), list) else []
 
 
-def _description(shown: Shown) -> str | None:
-    text = _card(shown).get("description")
-    return text[:_CARD_TEXT_MAX] if isinstance(text, str) else None
+def _of_card_or_prose(name: str, told: Callable[[str], str | None]) -> Callable[[Shown], str | None]:
+    """What the front matter has, else what the card's text says."""
+
+    def made(shown: Shown) -> str | None:
+        declared = _card(shown).get(name)
+        return declared[: prose.CHARS_MAX[name]] if isinstance(declared, str) else told(shown.readme().body)
+
+    return made
 
 
 _MADE: dict[str, Callable[[Shown], Any]] = {
     "author": lambda shown: shown.known.namespace,
     "baseModels": _base_models,
     "cardData": _card,
-    "childrenModelCount": lambda shown: None,
-    "citation": _text_of_card("citation"),
+    "childrenModelCount": lambda shown: shown.children(),
+    "citation": _of_card_or_prose("citation", prose.citation),
     "config": lambda shown: _decoded(shown.known.config),
     "createdAt": lambda shown: iso(shown.known.created_ms),
     "datasets": _list_of_card("datasets"),
-    "description": _description,
+    "description": _of_card_or_prose("description", prose.description),
     "disabled": lambda shown: shown.known.disabled,
     "downloads": lambda shown: shown.known.downloads,
     "downloadsAllTime": lambda shown: shown.known.downloads_all,
@@ -175,7 +195,7 @@ _MADE: dict[str, Callable[[Shown], Any]] = {
     "library_name": lambda shown: shown.known.library_name,
     "likes": lambda shown: shown.known.likes,
     "mainSize": lambda shown: shown.known.used_storage,
-    "mask_token": lambda shown: None,
+    "mask_token": _mask_token,
     "model-index": lambda shown: _card(shown).get("model-index"),
     "models": _list_of_card("models"),
     "paperswithcode_id": _text_of_card("paperswithcode_id"),
@@ -188,7 +208,7 @@ _MADE: dict[str, Callable[[Shown], Any]] = {
     "sdk": lambda shown: shown.known.sdk,
     "sha": lambda shown: shown.sha or None,
     "siblings": lambda shown: shown.siblings(),
-    "spaces": lambda shown: [],
+    "spaces": lambda shown: shown.spaces(),
     "subdomain": lambda shown: shown.known.full_name.lower().replace("/", "-").replace("_", "-").replace(".", "-"),
     # JSON already: in a list of a thousand, reading it and writing it again took a tenth of the answer's time.
     "tags": lambda shown: msgspec.Raw(shown.known.tags or "[]"),

@@ -48,6 +48,9 @@ def listing(rooms: Rooms, request: Request) -> Answer:
 def paths_info(rooms: Rooms, request: Request) -> Answer:
     found = opening.contents(rooms, request)
     commit = opening.revision(rooms, request, found)
+    kind = request.headers.get("content-type", "")
+    if kind.startswith("multipart/"):
+        raise Invalid(f"{kind[:40]}: send the paths as application/x-www-form-urlencoded or as JSON", status=415)
     form = request.form()
     asked = [value for key, value in form if key in ("paths", "paths[]")]
     if len(asked) > PATHS_MAX:
@@ -132,16 +135,19 @@ def compare(rooms: Rooms, request: Request) -> Answer:
 
 
 def safetensors_metadata(rooms: Rooms, request: Request) -> Answer:
-    """The headers of a safetensors file, or of all the shards that an index names."""
+    """The headers of a safetensors file, or of all the shards that an index names.
+
+    `index` is there in both cases, because clients read it, and without its weight map, which the headers repeat.
+    """
     found = opening.contents(rooms, request)
     commit = opening.revision(rooms, request, found)
     path = opening.path(request, commit)
-    index: dict[str, Any] | None = None
+    index: dict[str, Any] = {}
     shards = [str(path)]
     if path.endswith(".index.json"):
         index = _small_json(rooms, found, commit, path)
         folder = path.rpartition("/")[0]
-        named = index.get("weight_map")
+        named = index.pop("weight_map", None)
         listed = sorted({str(shard) for shard in named.values()}) if isinstance(named, dict) else []
         if not listed or len(listed) > SHARDS_MAX:
             raise Invalid(f"{path} is no index of at most {SHARDS_MAX} safetensors shards", status=422)

@@ -182,3 +182,18 @@ def test_a_tally_brought_up_to_a_revision_is_the_one_read_from_it(revisions: lis
         before = after
         fresh = contents.survey(after.values())
         assert (tally.contents(), tally.weight, tally.is_whole) == (fresh.contents(), fresh.weight, True)
+
+
+def test_special_tokens_are_told_however_they_are_written() -> None:
+    written = {
+        "mask_token": {"__type": "AddedToken", "content": "<mask>", "lstrip": True}, "bos_token": "<s>",
+        "pad_token": None, "eos_token": ["</s>"], "unk_token": "\x00", "sep_token": "x" * 1000, "chat_template": "{{x}}",
+    }  # fmt: skip
+    told = contents.config(b'{"model_type": "bert"}', json.dumps(written).encode())
+    assert told.tokens == (("bos_token", "<s>"), ("mask_token", "<mask>"))
+    assert json.loads(told.as_json() or "") == {
+        "model_type": "bert",
+        "tokenizer_config": {"bos_token": "<s>", "mask_token": "<mask>"},
+    }
+    for broken in (b"", b"[]", b"{", b"\xff", b'{"mask_token": 1}'):
+        assert contents.config(None, broken) == Config()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from headwater.accounts.actor import NOBODY
+from headwater.catalog import index as index_file
 from headwater.catalog import search
 from headwater.catalog.index import JOB, Index
 from headwater.catalog.tables import POSTING_SHIFT, catalog, catalog_search, posting, standing, tag
@@ -273,6 +275,27 @@ def test_a_reader_that_fails_for_a_while_is_asked_again(hub, known, clock, monke
     assert known.index.known(made) is not None
 
 
+def test_fresh_waits_for_who_reads_the_repo_already_and_not_for_ever(hub, known, index, monkeypatch) -> None:
+    made = hub.repo("org/read", {"README.md": CARD})
+    known.catch_up()
+    old, head = hub.heads[made], hub.commit(made, {"README.md": "# Another"})
+    reads: list[int] = []
+    true = Index._find
+    monkeypatch.setattr(Index, "_find", lambda self, row, before: reads.append(row.id) or true(self, row, before))
+    threads = [threading.Thread(target=index.fresh, args=(made, head)) for _ in range(8)]
+    with index._locks[made % index_file.LOCKS]:
+        monkeypatch.setattr(index_file, "FRESH_WAIT_S", 0.01)
+        assert index.fresh(made, head).sha == old
+        monkeypatch.setattr(index_file, "FRESH_WAIT_S", 60.0)
+        for thread in threads:
+            thread.start()
+        assert reads == []
+    for thread in threads:
+        thread.join()
+    assert reads == [made]  # by the first; the others found it done
+    assert one(known, made).sha == head
+
+
 def test_fresh_reads_what_lists_have_not_caught_up_with(hub, known, index) -> None:
     made = hub.repo("o/m")
     known.catch_up()
@@ -447,3 +470,20 @@ def test_a_damaged_older_revision_does_not_keep_the_newer_from_being_read(known:
     known.catch_up()
     assert hub.surveyed == [model, model]
     assert json.loads(one(known, model).tags) == ["tflite"]
+
+
+def test_rows_that_an_older_version_wrote_are_made_anew_once(hub, known, db, clock) -> None:
+    repo_id = hub.repo("ann/space", {"README.md": "---\nmodels: [org/base]\n---\n"}, "space", sdk="gradio")
+    known.catch_up()
+    with db.write() as connection:
+        connection.execute(delete(posting))
+        connection.execute(delete(events.position).where(events.position.c.follower != index_file.FOLLOWER))
+    assert known.list(NOBODY, "space", linked=True) == []
+    assert known.catch_up() == 0  # this process has looked already; the next one begins anew
+    newer = Index(db, clock, known.index._read)
+    assert newer.follow() > 0
+    assert known.runner.drain() == 1
+    with db.write() as connection:
+        connection.execute(delete(posting))
+    assert Index(db, clock, known.index._read).follow() == 0
+    assert newer.known(repo_id) is not None
