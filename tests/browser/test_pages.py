@@ -122,6 +122,48 @@ def test_copying_gives_the_snippet_and_says_so(tab: Tabs) -> None:
     assert page.page.evaluate("navigator.clipboard.readText()") == f"export HF_ENDPOINT={page.hub.base}"
 
 
+def test_the_code_of_a_card_can_be_copied_and_its_table_is_aligned(tab: Tabs) -> None:
+    page = tab(permissions=["clipboard-read", "clipboard-write"])
+    page.go(MODEL)
+    page.page.locator(".prose").get_by_label("Copy").click()
+    page.page.locator("#live", has_text="Copied").wait_for(state="attached")
+    assert page.page.evaluate("navigator.clipboard.readText()").startswith("from sentence_transformers import")
+    numbers = page.page.locator(".prose td", has_text="66,048")
+    assert numbers.evaluate("cell => getComputedStyle(cell).textAlign").endswith("right")
+
+
+def test_a_form_that_is_sent_twice_is_taken_once(tab: Tabs) -> None:
+    page = tab()
+    page.sign_in()
+    page.go("/settings/tokens")
+    page.page.get_by_label("New token").fill("twice")
+    create = page.page.get_by_role("button", name="Create")
+    create.evaluate("button => { button.click(); button.click() }")
+    page.page.locator("#made").wait_for()
+    page.check()
+
+
+def test_a_tablet_shows_the_filters_beside_the_search(tab: Tabs) -> None:
+    page = tab(viewport={"width": 768, "height": 1024})
+    page.go("/models?license=mit")
+    button = page.page.get_by_text("Filters (1)")
+    search, filters = page.page.locator(".find.big").bounding_box(), button.bounding_box()
+    assert search and filters
+    assert search["x"] + search["width"] + 8 < filters["x"]
+    page.shoot("filtered.tablet")
+
+
+def test_a_press_on_a_number_puts_the_line_into_the_address(tab: Tabs) -> None:
+    page = tab()
+    page.go(f"{MODEL}/blob/main/config.json")
+    line = page.page.locator("#L2")
+    line.click(position={"x": 300, "y": 5})
+    assert "#" not in page.page.url
+    line.click(position={"x": 20, "y": 5})
+    page.page.wait_for_url("**/config.json#L2")
+    page.check()
+
+
 def test_a_chosen_theme_is_kept_and_never_flashes(tab: Tabs) -> None:
     page = tab(color_scheme="light")
     page.go("/")

@@ -7,10 +7,12 @@ know addresses and templates.
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from headwater.front.pages.present import (
@@ -39,9 +41,13 @@ TENSORS_PAGE = 400
 PAGES_MAX = 1_000  # TENSORS_MAX / TENSORS_PAGE, and some
 QUERY_CHARS_MAX = 200
 VALUE_CHARS_MAX = 2_000
+NAME_CHARS_MAX = 500  # of a tensor's name, or a metadata key's: in a header of 100 MB it may be as long
 METADATA_ROWS_MAX = 500
 HEADERS_KEPT_TENSORS = 100_000  # of all kept headers together: about 40 MB
-_IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp")  # what /resolve serves as images (T50)
+TENSOR_BYTES = 400  # of one that is kept; a header with few tensors and long names weighs by its length
+# They turn the order of letters round, so that code reads otherwise than it runs (CVE-2021-42574).
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg")  # what /resolve serves as images (T50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,10 @@ class Header:
     metadata: tuple[tuple[str, str], ...]
     facts: tuple[tuple[str, str], ...]
     data_start: int
+
+    @property
+    def weight(self) -> int:
+        return max(len(self.tensors), self.data_start // TENSOR_BYTES)
 
 
 def look(rooms: Rooms, repo: Repo, entry: Entry, asked: Asked) -> Inside:
@@ -105,10 +115,15 @@ def _text(rooms: Rooms, repo: Repo, entry: Entry) -> Inside:
         return Inside(note="This file is empty.")
     # Only line feeds end a line: splitlines() also splits at characters that no editor counts as one.
     lines = text.removesuffix("\n").replace("\r\n", "\n").split("\n")
-    problem = ""
+    problems = []
     if len(lines) > LINES_MAX or any(len(line) > LINE_CHARS_MAX for line in lines):
-        problem = f"Shown in part: at most {exact(LINES_MAX)} lines of {exact(LINE_CHARS_MAX)} characters."
-    return Inside(lines=tuple(line[:LINE_CHARS_MAX] for line in lines[:LINES_MAX]), problem=problem)
+        problems.append(f"Shown in part: at most {exact(LINES_MAX)} lines of {exact(LINE_CHARS_MAX)} characters.")
+    if turning := next((number for number, line in enumerate(lines, start=1) if _TURNING.search(line)), 0):
+        problems.append(
+            f"Has invisible characters that change the order of letters, first in line {exact(turning)}: "
+            "what it says or does may not be what you see."
+        )
+    return Inside(lines=tuple(line[:LINE_CHARS_MAX] for line in lines[:LINES_MAX]), problem=" ".join(problems))
 
 
 # ---- tensor tables ----
@@ -119,7 +134,7 @@ class _Headers:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Header] = OrderedDict()
-        self._tensors = 0
+        self._weight = 0
         self._lock = threading.Lock()
         self._parsing = threading.Lock()
 
@@ -145,10 +160,10 @@ class _Headers:
     def _keep(self, key: str, header: Header) -> None:
         with self._lock:
             self._kept[key] = header
-            self._tensors += len(header.tensors)
-            while self._tensors > HEADERS_KEPT_TENSORS and len(self._kept) > 1:
+            self._weight += header.weight
+            while self._weight > HEADERS_KEPT_TENSORS and len(self._kept) > 1:
                 _, gone = self._kept.popitem(last=False)
-                self._tensors -= len(gone.tensors)
+                self._weight -= gone.weight
 
 
 _headers = _Headers()
@@ -166,7 +181,7 @@ def _parsed(entry: Entry, read: Read) -> Header:
     if entry.path.lower().endswith(".gguf"):
         return _gguf(gguf.read_header(read, entry.size))
     found = safetensors.read_header(read, entry.size)
-    metadata = tuple((key, _cut(value)) for key, value in list(found.metadata.items())[:METADATA_ROWS_MAX])
+    metadata = _metadata(found.metadata)
     return Header("Safetensors", found.tensors, found.parameters, metadata, (), found.data_start)
 
 
@@ -176,8 +191,12 @@ def _gguf(found: gguf.GgufFile) -> Header:
         facts.insert(0, ("Architecture", _cut(found.architecture)))
     if found.context_length:
         facts.append(("Context length", exact(found.context_length)))
-    metadata = tuple((key, _cut(_value(value))) for key, value in list(found.metadata.items())[:METADATA_ROWS_MAX])
+    metadata = _metadata({key: _value(value) for key, value in islice(found.metadata.items(), METADATA_ROWS_MAX)})
     return Header("GGUF", found.tensors, found.parameters, metadata, tuple(facts), found.data_start)
+
+
+def _metadata(found: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((_cut(key, NAME_CHARS_MAX), _cut(value)) for key, value in islice(found.items(), METADATA_ROWS_MAX))
 
 
 def _value(value: Any) -> str:
@@ -190,8 +209,8 @@ def _value(value: Any) -> str:
     return str(value)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= VALUE_CHARS_MAX else f"{text[:VALUE_CHARS_MAX]}… ({count(len(text))} characters)"
+def _cut(text: str, chars_max: int = VALUE_CHARS_MAX) -> str:
+    return text if len(text) <= chars_max else f"{text[:chars_max]}… ({count(len(text))} characters)"
 
 
 def _table(header: Header, asked: Asked) -> TensorTable:
@@ -209,7 +228,10 @@ def _table(header: Header, asked: Asked) -> TensorTable:
     text = f"{exact(start + 1)} to {exact(start + len(rows))} of {exact(len(fitting))}"
     return TensorTable(
         summary=TensorSummary(header.format, total, shares(header.parameters), header.facts),
-        rows=tuple(TensorRow(one.name, one.dtype, one.shape, one.stop - one.start, one.start) for one in rows),
+        rows=tuple(
+            TensorRow(_cut(one.name, NAME_CHARS_MAX), one.dtype, one.shape, one.stop - one.start, one.start)
+            for one in rows
+        ),
         count=len(header.tensors),
         matching=len(fitting),
         query=query,

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import headwater
 from headwater.front.answer import Answer
-from headwater.front.pages import frame, markdown, render
+from headwater.front.pages import frame, render
 from headwater.front.pages.present import Choice, DocsPage
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
@@ -73,13 +73,20 @@ def _contents() -> _Document:
 
 @cache
 def _html(document: _Document, base_path: str) -> str:
+    from headwater.front.pages import markdown  # noqa: PLC0415 - see `repository.py`
+
     base = f"{base_path}/docs/{document.section}/" if document.section else f"{base_path}/docs/"
     return markdown.render(document.text, link_base=base, image_base=base)
 
 
+def _rank(one: _Document) -> tuple[bool, bool, str]:
+    """Within a section: the front page, then what to begin with, then by name."""
+    return one.name != FRONT_PAGE, not one.name.startswith("tutorial"), one.name
+
+
 def _sections(shown: _Document) -> tuple[tuple[str, tuple[Choice, ...]], ...]:
     groups: dict[str, list[Choice]] = {}
-    for one in sorted(_documents().values(), key=lambda one: (one.name != FRONT_PAGE, one.name)):
+    for one in sorted(_documents().values(), key=_rank):
         groups.setdefault(one.section, []).append(Choice(one.title, one.href, one.name == shown.name))
     ranked = sorted(groups, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
     return tuple((_TITLES.get(name, name.replace("-", " ").capitalize()), tuple(groups[name])) for name in ranked)

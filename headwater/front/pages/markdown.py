@@ -19,6 +19,8 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock, table
 from markdown_it.rules_core import StateCore
 
+from headwater.front.pages import gfm
+
 CHARS_MAX = 1 << 20
 # What costs time is not length but marks: each line, bracket or star takes 5 to 25 microseconds, so this is a second.
 # 300 KB of tables, lists and code have as many.
@@ -37,15 +39,16 @@ _MARKS = re.compile(r"[\n\[\]{}*_`<>&\\~|!:#+.)$%=@^-]")
 _CUT_NOTE = "<p><em>The rest of this text is too long to be shown here.</em></p>"
 
 
-def render(text: str, *, link_base: str, image_base: str) -> str:
-    """Markdown (CommonMark, tables, strikethrough) to HTML that may go into a page as it is.
+def render(text: str, *, link_base: str, image_base: str, root: str = "") -> str:
+    """Markdown (CommonMark, tables, strikethrough, and what `gfm` adds) to HTML that may go into a page as it is.
 
-    Relative links are resolved against `link_base`, relative images against `image_base`; both end in `/`. Images from
-    anywhere but below `image_base` become links. What is beyond the bounds is left out, with a note.
+    Relative links are resolved against `link_base`, relative images against `image_base`; both end in `/`. An address
+    that begins with `/` is the hub's own: `root`, its path prefix, goes in front. Images from anywhere but below
+    `image_base` become links. What is beyond the bounds is left out, with a note.
     """
     text = text.encode(errors="replace").decode()  # half surrogate pairs, which nh3 can't take
     shown = _bounded(text)
-    rewriter = _Rewriter(link_base, image_base)
+    rewriter = _Rewriter(link_base, image_base, root)
     html = rewriter.rewrite(_parser().render(shown))
     safe = nh3.clean(
         html,
@@ -75,6 +78,7 @@ def _parser() -> MarkdownIt:
     parser.block.ruler.at("table", _bounded_table, {"alt": ["paragraph", "reference"]})
     parser.core.ruler.after("block", "bounded_references", _bound_references)
     parser.core.ruler.push("heading_ids", _give_headings_ids)
+    gfm.add_to(parser)
     return parser
 
 
@@ -155,7 +159,7 @@ _TABLE_WALLS = frozenset({"table", "caption", *_CELLS})
 _VALUES = {
     "align": re.compile(r"left|right|center|justify", re.IGNORECASE),
     "alt": re.compile(r".{0,2000}", re.DOTALL),
-    "class": re.compile(r"language-[\w#+.-]{1,50}"),
+    "class": re.compile(rf"language-[\w#+.-]{{1,50}}|{gfm.TASK_CLASS}|{gfm.ALERT_CLASS}(?:{'|'.join(gfm.ALERTS)})"),
     "colspan": re.compile(r"\d{1,3}"),
     "height": re.compile(r"\d{1,4}(?:px|%)?"),
     "id": re.compile(r"[^\s\x00]{1,200}"),
@@ -167,8 +171,10 @@ _VALUES = {
 }
 _EVERYWHERE = ("id", "title")
 _ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "blockquote": ("class",),
     "code": ("class",),
     "details": ("open",),
+    "li": ("class",),
     "ol": ("start",),
     "td": ("align", "colspan", "rowspan"),
     "th": ("align", "colspan", "rowspan"),
@@ -179,14 +185,17 @@ _SAFE_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "*": _EVERYWHERE,
     "a": ("href", "rel"),
     "img": ("src", "alt", "width", "height", "align", "loading"),
+    "pre": ("tabindex",),
 }
 
 # One piece of HTML that is not text. Each alternative either matches or runs to the end of the text, so that a
-# thousand unclosed beginnings cost no more than one. Elements whose content is no text are matched whole.
+# thousand unclosed beginnings cost no more than one. Elements whose content is no text are matched whole; where they
+# are written `<iframe .../>`, they are meant to have none (browsers would drop the rest of the card).
 _MARKUP = re.compile(
     r"""
       <!--(?:.*?-->|.*\Z)
-    | <(?P<whole>audio|canvas|embed|head|iframe|math|noembed|noframes|noscript|object|plaintext|script|select|style|svg
+    | <(?:audio|canvas|iframe|math|object|svg|video)(?=[\s/>])[^>]*+(?<=/)>
+    | <(?P<whole>audio|canvas|head|iframe|math|noembed|noframes|noscript|object|plaintext|script|select|style|svg
         |template|textarea|title|video|xmp)(?=[\s/>]).*?(?:</(?P=whole)(?=[\s/>])[^>]*+(?:>|\Z)|\Z)
     | <(?P<close>/?)(?P<tag>[a-z][^\s/>]*+)
         (?P<attributes>(?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+'|))*+)(?P<end>>|\Z)
@@ -205,9 +214,10 @@ class _Rewriter:
     can make it build gigabytes.
     """
 
-    def __init__(self, link_base: str, image_base: str) -> None:
+    def __init__(self, link_base: str, image_base: str, root: str) -> None:
         self._link_base = link_base
         self._image_base = image_base
+        self._root = root
         self._out: list[str] = []
         self._out_chars = 0
         self._open: list[str] = []
@@ -255,6 +265,8 @@ class _Rewriter:
         kept = _kept(attributes, (*_ATTRIBUTES.get(tag, ()), *_EVERYWHERE))
         if tag == "a":
             kept |= self._link(attributes)
+        if tag == "pre":
+            kept["tabindex"] = "0"  # it may be wider than the page: the keyboard must be able to scroll it
         self._write(_written(tag, kept))
 
     def _end(self, tag: str) -> None:
@@ -286,7 +298,7 @@ class _Rewriter:
         href = attributes.get("href", "").strip()
         if href.startswith("#"):
             kept["href"] = f"#{ID_PREFIX}{href[1:].removeprefix(ID_PREFIX)}" if href != "#" else "#"
-        elif url := _resolved(href, self._link_base):
+        elif url := _resolved(href, self._link_base, self._root):
             kept["href"] = url
             if _LEAVES.match(url) and not _is_below(url, self._link_base):
                 kept["rel"] = "nofollow noopener"
@@ -295,7 +307,7 @@ class _Rewriter:
     def _image(self, attributes: dict[str, str]) -> None:
         """An image of this repo; of any other its text, as a link: looking at a page must tell nobody about it."""
         kept = _kept(attributes, ("alt", "width", "height", "align", *_EVERYWHERE))
-        url = _resolved(attributes.get("src", ""), self._image_base)
+        url = _resolved(attributes.get("src", ""), self._image_base, self._root)
         if url and _is_below(url, self._image_base):
             self._write(_written("img", {"src": url, "alt": "", **kept, "loading": "lazy"}))
             return
@@ -339,8 +351,11 @@ _IGNORED_IN_URLS = re.compile(r"[\t\n\r]|\A[\x00-\x20]+|[\x00-\x20]+\Z")
 _ENCODED_DOT = re.compile("%2e", re.IGNORECASE)
 
 
-def _resolved(url: str, base: str) -> str | None:
-    """The URL as a browser would understand it at `base`; None if it is empty, too long, or of a scheme not allowed."""
+def _resolved(url: str, base: str, root: str) -> str | None:
+    """The URL as a browser would understand it at `base`, on a hub whose addresses all begin with `root`.
+
+    None if it is empty, too long, or of a scheme not allowed.
+    """
     url = _IGNORED_IN_URLS.sub("", url).replace("\\", "/")
     if not url or len(url) > URL_CHARS_MAX:
         return None
@@ -349,6 +364,8 @@ def _resolved(url: str, base: str) -> str | None:
         return url if scheme[1].lower() in _SCHEMES else None
     if url.startswith("//"):
         return f"https:{url}"
+    if url.startswith("/") and not url.startswith(f"{root}/"):
+        url = root + url
     try:
         joined = urljoin(base, _ENCODED_DOT.sub(".", url))
     except ValueError:  # brackets where a host may stand

@@ -169,6 +169,7 @@ class CardPage:
     facts: tuple[tuple[str, str, str], ...] = ()  # name, value, link or ""
     tensors: TensorSummary | None = None
     card_note: str = ""
+    readme: str = ""  # where the card's file is, if there is one
     empty: bool = False  # nothing but what the hub itself put there
 
 
@@ -370,6 +371,8 @@ class ErrorPage:
     text: str
     request_id: str = ""
     offer_sign_in: bool = False
+    after: str = "/"  # where signing in leads
+    repo: RepoId | None = None  # whose page leads on, where something in it is missing
 
 
 @dataclass(frozen=True, slots=True)

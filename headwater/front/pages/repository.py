@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from headwater.accounts.actor import Actor
 from headwater.catalog import cards, search
 from headwater.catalog.search import Known
 from headwater.front import opening
 from headwater.front.answer import Answer
-from headwater.front.pages import contents, frame, markdown, render
+from headwater.front.pages import contents, frame, render
 from headwater.front.pages.present import (
     CardPage,
     Choice,
@@ -50,9 +51,9 @@ from headwater.front.pages.snippets import Usage, snippets
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
 from headwater.ground import names
-from headwater.ground.errors import EntryMissing, Invalid
+from headwater.ground.errors import Disabled, EntryMissing, Invalid, RepoMissing
 from headwater.ground.names import CommitId, FilePath, RepoId
-from headwater.repos import Commit, Entry, Repo
+from headwater.repos import Commit, Entry, Moved, Repo
 
 ENTRIES_PAGE = 100  # with the last commit of each, which costs a walk
 COMMITS_PAGE = 40
@@ -147,9 +148,10 @@ def card(rooms: Rooms, request: Request) -> Answer:
         head=head_of(rooms, request, opened),
         card_html=_card_html(rooms, opened, body) if body is not None and body.strip() else None,
         snippets=snippets(_usage(rooms, opened, root)),
-        facts=_facts(rooms, opened, front),
+        facts=_facts(rooms, request.actor, opened, front),
         tensors=_tensors(rooms, opened, root),
         card_note=note or (f"The card's {faults[0]}" if faults else ""),
+        readme=blob_path(opened.rid, opened.revision, README) if README in entries else "",
         empty=set(entries) <= _OURS,
     )
     return frame.shown(render.render_card(frame.site(rooms, request), page))
@@ -158,23 +160,28 @@ def card(rooms: Rooms, request: Request) -> Answer:
 def _card_text(rooms: Rooms, repo: Repo, entry: Entry | None) -> tuple[bytes | None, str]:
     if entry is None or entry.kind != "file":
         return None, ""
-    if entry.sha256 is not None or entry.size > contents.TEXT_BYTES_MAX:
-        return None, f"README.md is not shown: it has {size(entry.size)}."
-    return rooms.repos.tree.read_inline(repo, entry), ""
+    if entry.sha256 is not None:
+        return None, f"README.md is not shown: its {size(entry.size)} are stored as a large file."
+    text = rooms.repos.tree.read_inline(repo, entry)
+    if len(text) <= contents.TEXT_BYTES_MAX:
+        return text, ""
+    start = text[: contents.TEXT_BYTES_MAX]
+    return start[: start.rfind(b"\n") + 1] or start, f"README.md has {size(entry.size)}: its beginning is shown."
 
 
 def _card_html(rooms: Rooms, opened: Opened, body: str) -> str:
     base = frame.base_path(rooms.settings)
     link_base = base + blob_path(opened.rid, opened.revision, "")
     image_base = base + resolve_path(opened.rid, opened.revision, "")
-    if len(body) > CARD_CHARS_KEPT_MAX:
-        return markdown.render(body, link_base=link_base, image_base=image_base)
-    return _kept_html(body, link_base, image_base)
+    made = _kept_html if len(body) <= CARD_CHARS_KEPT_MAX else _kept_html.__wrapped__
+    return made(body, link_base, image_base, base)
 
 
 @lru_cache(maxsize=CARDS_KEPT)
-def _kept_html(body: str, link_base: str, image_base: str) -> str:
-    return markdown.render(body, link_base=link_base, image_base=image_base)
+def _kept_html(body: str, link_base: str, image_base: str, root: str) -> str:
+    from headwater.front.pages import markdown  # noqa: PLC0415 - 6 MB that a hub without a browser never needs
+
+    return markdown.render(body, link_base=link_base, image_base=image_base, root=root)
 
 
 def _usage(rooms: Rooms, opened: Opened, root: Sequence[Entry]) -> Usage:
@@ -194,15 +201,17 @@ def _usage(rooms: Rooms, opened: Opened, root: Sequence[Entry]) -> Usage:
     )
 
 
-def _facts(rooms: Rooms, opened: Opened, front: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
+def _facts(rooms: Rooms, actor: Actor, opened: Opened, front: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
     repo, known = opened.repo, opened.known
     made: list[tuple[str, str, str]] = []
     tags: list[str] = msgspec.json.decode(known.tags) if known else []
     licence = next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), "")
     if licence:
-        made.append(("Licence", licence, with_query(f"/{repo.rid.type}s", [("license", licence)])))
+        own = front.get("license_name")  # of one that has no name on the Hub's list
+        label = own[:TITLE_CHARS_MAX] if licence == "other" and isinstance(own, str) and own.strip() else licence
+        made.append(("Licence", label, with_query(f"/{repo.rid.type}s", [("license", licence)])))
     bases = cards.base_models(front)[:BASE_MODELS_SHOWN]
-    made += [("Base model", base[:TITLE_CHARS_MAX], _model_path(base)) for base in bases]
+    made += [("Base model", base[:TITLE_CHARS_MAX], _model_path(rooms, actor, base)) for base in bases]
     if known and known.used_storage:
         made.append(("Size", size(known.used_storage), ""))
     made.append(("Updated", age(rooms.clock.now_ms(), known.modified_ms if known else repo.updated_ms), ""))
@@ -211,11 +220,13 @@ def _facts(rooms: Rooms, opened: Opened, front: dict[str, Any]) -> tuple[tuple[s
     return tuple(made)
 
 
-def _model_path(written: str) -> str:
-    """The page a card's base model would have here; none for what is no repo id."""
+def _model_path(rooms: Rooms, actor: Actor, written: str) -> str:
+    """The page of a card's base model, if it is here and this actor may see it: most are on another hub."""
     try:
-        return names.repo_id("model", written).url_path
-    except Invalid:
+        return rooms.repos.registry.open(actor, names.repo_id("model", written), "read").rid.url_path
+    except Moved as moved:
+        return moved.new.url_path
+    except (Invalid, RepoMissing, Disabled):
         return ""
 
 
@@ -318,7 +329,9 @@ def revisions_of(rooms: Rooms, opened: Opened, page: Literal["tree", "commits", 
     def choices(found: Sequence[tuple[str, str]]) -> tuple[Choice, ...]:
         return tuple(Choice(label, at(opened.rid, name), name == shown) for label, name in found[:REVISIONS_SHOWN])
 
-    branches = [(one.name, one.name) for one in refs.branches]
+    # The menu is cut: what people look for most, and where they are, must be in it.
+    ranked = sorted(refs.branches, key=lambda one: (one.name != "main", one.name != shown))
+    branches = [(one.name, one.name) for one in ranked]
     tags = [(one.name, one.name) for one in refs.tags]
     pulls = [(f"pr/{one.name}", one.ref) for one in refs.pulls]
     kind: Literal["branch", "tag", "commit", "pull"] = "commit"

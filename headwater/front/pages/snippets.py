@@ -46,6 +46,10 @@ def _for_model(usage: Usage) -> list[Snippet]:
     made: list[Snippet] = []
     if "sentence-transformers" in known:
         made.append(_sentence_transformers(usage))
+    if "peft" in known:
+        made.append(_peft(usage))
+    if "timm" in known:
+        made.append(_timm(usage))
     if "diffusers" in known:
         made.append(_diffusers(usage))
     if "transformers" in known:
@@ -84,6 +88,17 @@ def _tag(text: str) -> str:
 def _diffusers(usage: Usage) -> Snippet:
     code = f'from diffusers import DiffusionPipeline\n\npipe = DiffusionPipeline.from_pretrained("{usage.rid}")'
     return Snippet("Diffusers", "python", code, "pip install diffusers")
+
+
+def _peft(usage: Usage) -> Snippet:
+    kind = "AutoPeftModelForCausalLM" if usage.pipeline == "text-generation" else "AutoPeftModel"
+    code = f'from peft import {kind}\n\nmodel = {kind}.from_pretrained("{usage.rid}")'
+    return Snippet("PEFT", "python", code, "pip install peft transformers torch")
+
+
+def _timm(usage: Usage) -> Snippet:
+    code = f'import timm\n\nmodel = timm.create_model("hf-hub:{usage.rid}", pretrained=True)'
+    return Snippet("timm", "python", code, "pip install timm")
 
 
 def _datasets(usage: Usage) -> Snippet:

@@ -16,7 +16,7 @@ IMAGES = "/ns/repo/resolve/main/"
 
 ATTRIBUTES = {
     "id", "title", "href", "rel", "src", "alt", "width", "height", "align", "loading", "class", "colspan", "rowspan",
-    "start", "open",
+    "start", "open", "tabindex",
 }  # fmt: skip
 FORBIDDEN = {
     "script", "style", "svg", "math", "iframe", "object", "embed", "form", "input", "button", "textarea", "select",
@@ -51,7 +51,10 @@ class Judge(HTMLParser):
                 assert value.startswith(IMAGES), value
                 assert ".." not in unquote(urlsplit(value).path).split("/"), value
             if name == "class":
-                assert tag == "code"
+                assert tag in ("code", "li", "blockquote")
+                assert value.startswith(("language-", "alert-", "card-task"))
+            if name == "tabindex":
+                assert (tag, value) == ("pre", "0")
         external = any(name == "href" and (value or "").startswith("http") for name, value in attrs)
         if external:
             assert ("rel", "nofollow noopener") in attrs
@@ -80,7 +83,7 @@ def test_tables_are_aligned_without_styles() -> None:
 
 def test_code_keeps_its_language_and_its_text() -> None:
     assert shown('```python x="y"\nif a < b: "&amp;"\n```') == (
-        '<pre><code class="language-python">if a &lt; b: "&amp;amp;"\n</code></pre>'
+        '<pre tabindex="0"><code class="language-python">if a &lt; b: "&amp;amp;"\n</code></pre>'
     )
 
 
@@ -114,6 +117,75 @@ def test_external_links_pass_nothing_on() -> None:
     assert shown('<a href="//e.com" rel="opener" target="_top">x</a>') == (
         '<p><a href="https://e.com" rel="nofollow noopener">x</a></p>'
     )
+
+
+def test_addresses_of_the_hub_get_its_path_prefix() -> None:
+    text = "[a](/ada/b) [c](/hub/ada/b) ![d](/ns/r/resolve/main/d.png) [e](//e.com) [f](b)"
+    bases = {"link_base": "/hub/ns/r/blob/main/", "image_base": "/hub/ns/r/resolve/main/"}
+    html = markdown.render(text, **bases, root="/hub")
+    assert html.count('href="/hub/ada/b"') == 2
+    assert '<img src="/hub/ns/r/resolve/main/d.png"' in html
+    assert 'href="https://e.com"' in html
+    assert 'href="/hub/ns/r/blob/main/b"' in html
+
+
+def linked(url: str) -> str:
+    return f'<a href="{url}" rel="nofollow noopener">{url}</a>'
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("see https://e.com/a_b_c.", f"see {linked('https://e.com/a_b_c')}."),
+        ("(http://e.com/x)", f"({linked('http://e.com/x')})"),
+        ("https://e.com/x_(y)", linked("https://e.com/x_(y)")),
+        ("www.e.com!", '<a href="http://www.e.com" rel="nofollow noopener">www.e.com</a>!'),
+        ("\u8bf7\u770bhttps://e.com\u3002\u8bf7", f"\u8bf7\u770b{linked('https://e.com')}\u3002\u8bf7"),
+        ("https:// a@www.e.com xhttps://e.com", "https:// a@www.e.com xhttps://e.com"),
+        ("`https://e.com`", "<code>https://e.com</code>"),
+        ("[https://e.com](https://e.com)", linked("https://e.com")),
+        ('<a href="https://e.com">https://e.com</a>', linked("https://e.com")),
+        ("https://" + "e" * 1000, "https://" + "e" * 1000),
+    ],
+)
+def test_bare_addresses_are_links(text: str, html: str) -> None:
+    assert shown(text) == f"<p>{html}</p>"
+
+
+def test_tasks_have_boxes() -> None:
+    assert shown("- [ ] a\n- [x] *b*\n- [y] c\n- [ ](d)") == (
+        '<ul>\n<li class="card-task">\u2610 a</li>\n<li class="card-task">\u2611 <em>b</em></li>\n<li>[y] c</li>\n'
+        f'<li><a href="{LINKS}d"> </a></li>\n</ul>'
+    )
+
+
+def test_alerts_say_what_they_are() -> None:
+    assert shown("> [!WARNING]\n> Read *this*.") == (
+        '<blockquote class="alert-warning">\n<p><strong>Warning</strong><br>\nRead <em>this</em>.</p>\n</blockquote>'
+    )
+    assert "class" not in shown("> [!NOTE] and so on\n\n> [!OTHER]\n> x")
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("a $x_i*y_j*z$, $b$.", "a <code>$x_i*y_j*z$</code>, <code>$b$</code>."),
+        ("$$\\frac{a}{b} \\\\ *c*$$ d", "<code>$$\\frac{a}{b} \\\\ *c*$$</code> d"),
+        (r"\\(a_1 * b_1\\) \\[c\\]", r"<code>\(a_1 * b_1\)</code> <code>\[c\]</code>"),
+        ("from $5 to $6, US$7 or $HOME/$USER", "from $5 to $6, US$7 or $HOME/$USER"),
+        ("`$a$` \\$b\\$", "<code>$a$</code> $b$"),
+        ("$$$$ $$never", "$$$$ $$never"),
+    ],
+)
+def test_formulas_are_shown_as_they_were_written(text: str, html: str) -> None:
+    assert shown(text).removeprefix("<p>").removesuffix("</p>") == html
+
+
+def test_formulas_of_several_lines_are_one_block() -> None:
+    html = shown("so\n$$\na\n+ b \\\\\n= c\n$$\nthus\n\n- d\n  $$e$$\n\n$$f\n\ng")
+    assert '<p>so</p>\n<pre tabindex="0"><code>$$\na\n+ b \\\\\n= c\n$$\n</code></pre>\n<p>thus</p>' in html
+    assert '<li>d<pre tabindex="0"><code>$$e$$\n</code></pre>\n</li>' in html
+    assert html.endswith("<p>$$f</p>\n<p>g</p>")
 
 
 def test_images_of_the_repo_are_shown() -> None:
@@ -155,6 +227,24 @@ def test_sloppy_html_tables_are_mended() -> None:
 
 def test_what_is_not_markup_stays_text() -> None:
     assert shown("a < b && 1 <2 <3 x</") == "<p>a &lt; b &amp;&amp; 1 &lt;2 &lt;3 x&lt;/</p>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<embed src=x>",
+        "<iframe src=x/>",
+        "<iframe\nsrc='x' />",
+        "<video src=x/>",
+        "<svg/>",
+        "<svg onload=x />",
+        "<object data=x/>",
+    ],
+)
+def test_an_element_that_has_no_content_takes_none_of_the_card_along(text: str) -> None:
+    html = shown(f"before\n\n{text}\n\n# After")
+    assert html.startswith("<p>before</p>")
+    assert html.endswith("After</h1>")
 
 
 @pytest.mark.parametrize(
@@ -310,8 +400,11 @@ def test_half_surrogate_pairs_are_shown_as_unknown() -> None:
         (f"[a]: /{'u' * 900} '{'t' * 290}'\n\n", "[a] "),
         ("|a" * 300 + "|\n" + "|-" * 300 + "|\n", "x\n"), ("", "|a" * 100 + "|\n" + "|-" * 100 + "|\n" + "x\n" * 200 + "\n"),
         ("> ", "|a|b\n> |-|-\n> x\n> \n> "), ("", "|a\n|-\n"),
+        ("", "https://e.com/a "), ("", "https://a" + ")" * 900 + " "), ("https://a", "?"), ("", "www."),
+        ("", "> [!NOTE]\n> a\n\n"), ("", "<svg "), ("", "<svg a>"), ("", "<iframe/>"),
+        ("", "$$a\n"), ("", "\\\\\\\\(a "),
     ],
-    ids=range(23),
+    ids=range(33),
 )  # fmt: skip
 def test_T50_a_megabyte_of_anything_takes_seconds_at_most_and_does_not_grow(once: str, again: str) -> None:
     text = (once + again * (markdown.CHARS_MAX // len(again)))[: markdown.CHARS_MAX]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import unescape
@@ -16,6 +18,7 @@ import pytest
 from headwater import app as root
 from headwater.accounts import OPERATOR
 from headwater.front.asgi import SESSION_COOKIE, App
+from headwater.front.pages import contents, repository
 from headwater.front.rooms import Rooms
 from headwater.ground.clock import FixedClock
 from headwater.ground.names import FilePath, RepoId
@@ -479,6 +482,30 @@ def test_a_broken_front_matter_is_told_and_the_card_still_shown(rooms: Rooms, no
     assert "front matter" in page
 
 
+def test_a_card_that_is_not_wholly_shown_says_why_and_where_it_is(rooms: Rooms, nobody: Browser) -> None:
+    make(rooms, files={"README.md": b"---\nlicense: mit\n---\n"})
+    make(rooms, "ada/long", files={"README.md": b"# Long\n\n" + b"some words in a line\n" * 30_000 + b"the end\n"})
+    make(rooms, "ada/none", files={"a.txt": b"a"})
+    bare, long, none = (nobody.get(f"/ada/{name}").text for name in ("tiny", "long", "none"))
+    assert f'href="{PREFIX}/ada/tiny/blob/main/README.md">Open README.md' in bare
+    assert "README.md has 630 kB: its beginning is shown." in long
+    assert "Long</h1>" in long
+    assert "the end" not in long
+    assert ["no README.md" in page for page in (bare, long, none)] == [False, False, True]
+
+
+def test_T53_a_header_of_long_names_makes_no_long_page(rooms: Rooms, nobody: Browser) -> None:
+    tensors = {
+        "n" * 50_000 + str(number): {"dtype": "U8", "shape": [1], "data_offsets": [number, number + 1]}
+        for number in range(20)
+    }
+    header = json.dumps({"__metadata__": {"k" * 500_000: "v" * 500_000}, **tensors}).encode()
+    make(rooms, files={"a.safetensors": struct.pack("<Q", len(header)) + header + bytes(20)})
+    page = nobody.get("/ada/tiny/blob/main/a.safetensors").text
+    assert page.count("n" * contents.NAME_CHARS_MAX) == 20
+    assert len(page) < 50_000
+
+
 def test_a_file_shows_its_lines_and_hostile_text_stays_text(rooms: Rooms, nobody: Browser) -> None:
     make(rooms, files={"<i>.txt": b"one\r\n<script>alert(1)</script>\x0bx\n"})
     page = nobody.get("/ada/tiny/blob/main/%3Ci%3E.txt").text
@@ -502,6 +529,34 @@ def test_what_cannot_be_shown_is_named(rooms: Rooms, nobody: Browser, name: str,
     answer = nobody.get(f"/ada/tiny/blob/main/{name}")
     assert answer.status_code == 200
     assert said in answer.text
+
+
+def test_text_that_turns_itself_round_is_told_of(rooms: Rooms, nobody: Browser) -> None:
+    make(rooms, files={"a.py": "x = 1\ny = 2  # \u202e\u2066 # no\n".encode(), "b.txt": "\u0634\u0644\n".encode()})
+    assert "change the order of letters, first in line 2:" in nobody.get("/ada/tiny/blob/main/a.py").text
+    assert "order of letters" not in nobody.get("/ada/tiny/blob/main/b.txt").text
+
+
+def test_the_menu_of_revisions_has_the_main_branch_and_the_one_shown(
+    rooms: Rooms, nobody: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "REVISIONS_SHOWN", 3)
+    make(rooms)
+    user = rooms.accounts.actor_again(rooms.accounts.user("ada").id, None)
+    repo = rooms.repos.registry.open(user, RepoId("model", "ada", "tiny"), "write")
+    for name in ("a1", "a2", "a3", "a4"):
+        rooms.repos.refs.create_branch(user, repo, name, "main")
+    page = nobody.get("/ada/tiny/tree/a4").text
+    listed = re.findall(rf'href="{PREFIX}/ada/tiny/tree/(\w+)"(?: aria-current="true")?><svg', page)
+    assert listed == ["main", "a4", "a1"]
+
+
+def test_a_licence_of_ones_own_is_called_by_its_name(rooms: Rooms, nobody: Browser) -> None:
+    card = b"---\nlicense: %s\nlicense_name: river-licence-2\n---\n# x\n"
+    make(rooms, files={"README.md": card % b"other"})
+    make(rooms, "ada/free", files={"README.md": card % b"mit"})
+    assert f'<a href="{PREFIX}/models?license=other">river-licence-2</a>' in nobody.get("/ada/tiny").text
+    assert "river-licence-2" not in nobody.get("/ada/free").text
 
 
 def test_tree_and_blob_lead_to_each_other(rooms: Rooms, nobody: Browser) -> None:
@@ -577,6 +632,49 @@ def test_errors_are_pages_for_browsers_and_json_for_tools(nobody: Browser) -> No
     assert "www-authenticate" not in page.headers
     assert page.headers["x-error-code"] == "RepoNotFound"
     assert nobody.get("/ada/nosuch", Accept="application/json").json()["code"] == "RepoNotFound"
+
+
+def test_a_slash_at_the_end_is_taken_for_a_slip(rooms: Rooms, nobody: Browser) -> None:
+    make(rooms)
+    for path, query in (("/ada/tiny", ""), ("/models", ""), ("/ada", ""), ("/datasets", "?search=x")):
+        answer = nobody.get(f"{path}/{query}")
+        assert (answer.status_code, answer.headers["location"]) == (307, PREFIX + path + query)
+        assert nobody.get(path + query).status_code == 200
+
+
+def test_a_slash_at_the_end_never_leads_away(nobody: Browser) -> None:
+    for path in ("//e.com/", "/\\e.com/", "/%5Ce.com/x/y/z/", "///"):
+        location = nobody.get(path).headers.get("location", f"{PREFIX}/")
+        assert location.startswith(f"{PREFIX}/"), path
+        assert not location.startswith((f"{PREFIX}//", f"{PREFIX}/\\")), path
+
+
+def test_what_is_missing_in_a_repo_leads_back_to_it(rooms: Rooms, nobody: Browser) -> None:
+    make(rooms)
+    for rest in ("/tree/nosuch", "/blob/main/nosuch", "/tree/main/no/such", "/commits/nosuch"):
+        page = nobody.get(f"/ada/tiny{rest}")
+        assert page.status_code == 404
+        assert f'href="{PREFIX}/ada/tiny">Go to ada/tiny</a>' in page.text, rest
+
+
+def test_a_form_that_comes_after_signing_out_leads_back_to_itself(nobody: Browser) -> None:
+    for path in ("/new", "/settings/tokens"):
+        page = nobody.post(path, {"name": "late"})
+        assert page.status_code == 401
+        assert f'href="{PREFIX}/login?next={path}"' in page.text.replace("%2F", "/")
+
+
+def test_a_base_model_is_a_link_where_it_is_here_and_may_be_seen(rooms: Rooms, nobody: Browser, ada: Browser) -> None:
+    make(rooms, "ada/base")
+    make(rooms, "ada/secret", private=True)
+    card = b"---\nbase_model: [ada/Base, ada/secret, far/away, 'no repo id']\n---\n# Tuned\n"
+    make(rooms, "grace/tuned", files={"README.md": card})
+    for viewer, seen in ((nobody, {"/ada/base"}), (ada, {"/ada/base", "/ada/secret"})):
+        page = viewer.get("/grace/tuned").text
+        for written in ("ada/Base", "ada/secret", "far/away", "no repo id"):
+            assert f"{written}</" in page
+        linked = {f"/{path}" for path in ("ada/base", "ada/secret", "far/away") if f'href="{PREFIX}/{path}"' in page}
+        assert linked == seen
 
 
 def test_the_documentation_is_served_and_leads_nowhere_else(nobody: Browser) -> None:

@@ -23,12 +23,24 @@ def code(usage: Usage, label: str) -> str:
 
 @pytest.mark.parametrize(
     ("library", "label"),
-    [("transformers", "Transformers"), ("sentence-transformers", "Sentence Transformers"), ("diffusers", "Diffusers")],
+    [
+        ("transformers", "Transformers"),
+        ("sentence-transformers", "Sentence Transformers"),
+        ("diffusers", "Diffusers"),
+        ("peft", "PEFT"),
+        ("timm", "timm"),
+    ],
 )
 def test_the_library_of_the_card_comes_first(library: str, label: str) -> None:
     usage = replace(MODEL, library=library)
     assert labels(usage) == [label, "hf", "git", "curl"]
-    assert '"ada/tiny"' in code(usage, label)
+    assert 'ada/tiny"' in code(usage, label)
+    compile(code(usage, label), "snippet", "exec")
+
+
+def test_an_adapter_is_loaded_as_what_it_adapts() -> None:
+    assert "AutoPeftModelForCausalLM" in code(replace(MODEL, library="peft", pipeline="text-generation"), "PEFT")
+    assert "CausalLM" not in code(replace(MODEL, library="peft"), "PEFT")
 
 
 def test_a_repo_of_no_known_library_can_still_be_fetched() -> None:

@@ -77,6 +77,48 @@
     });
   }
 
+  /* Code in a card or in the documentation can be copied, too. */
+  function addCopy(pre) {
+    var box = document.createElement("div");
+    var button = document.createElement("button");
+    box.className = "copied";
+    button.className = "copy quiet";
+    button.type = "button";
+    button.title = "Copy";
+    button.setAttribute("aria-label", "Copy");
+    button.dataset.copy = pre.textContent.replace(/\n$/, "");
+    ["copy before", "check after"].forEach(function (names) {
+      var icon = document.querySelector("svg.i").cloneNode(true);
+      icon.setAttribute("class", "i " + names.split(" ")[1]);
+      icon.firstElementChild.setAttribute("href", "#i-" + names.split(" ")[0]);
+      button.appendChild(icon);
+    });
+    pre.replaceWith(box);
+    box.append(pre, button);
+  }
+
+  /* A press on a line's number puts the line into the address, to be sent to somebody. */
+  function bindLines(lines) {
+    lines.addEventListener("click", function (event) {
+      var line = event.target.closest(".ln");
+      if (!line) return;
+      var width = parseFloat(getComputedStyle(line, "::before").width);
+      if (event.clientX - line.getBoundingClientRect().left > width) return;
+      var top = window.scrollY;
+      location.hash = line.id;
+      window.scrollTo(window.scrollX, top);
+    });
+  }
+
+  /* The second press of a double click must not send a form again: a token that was just made would be lost. */
+  function sendOnce(event) {
+    var form = event.target;
+    if (event.defaultPrevented || form.method !== "post") return;
+    if (form.dataset.sent) { event.preventDefault(); return; }
+    form.dataset.sent = "yes";
+    setTimeout(function () { delete form.dataset.sent; }, 3000);
+  }
+
   function closeMenus(except) {
     document.querySelectorAll("details.menu[open]").forEach(function (menu) {
       if (menu !== except) menu.open = false;
@@ -94,13 +136,19 @@
         label();
       });
     }
+    document.querySelectorAll(".prose pre").forEach(addCopy);
+    document.querySelectorAll(".prose table").forEach(function (table) {
+      if (table.scrollWidth > table.clientWidth) table.tabIndex = 0; /* the keyboard scrolls what has the focus */
+    });
     document.querySelectorAll("button.copy").forEach(bindCopy);
+    document.querySelectorAll(".lines").forEach(bindLines);
     document.querySelectorAll("form[data-filters]").forEach(bindFilter);
     document.querySelectorAll("form[data-confirm]").forEach(function (form) {
       form.addEventListener("submit", function (event) {
         if (!confirm(form.dataset.confirm)) event.preventDefault();
       });
     });
+    document.addEventListener("submit", sendOnce);
     document.addEventListener("click", function (event) {
       closeMenus(event.target.closest ? event.target.closest("details.menu") : null);
     });
