@@ -19,7 +19,8 @@ from headwater.ground.errors import Invalid, TooMuch
 from headwater.ground.names import Sha256
 from headwater.repos import child
 from headwater.repos.git import Git
-from headwater.repos.inspection import Findings, Inspection, Limits, Tip
+from headwater.repos.inspection import EXTENTS_KEPT, Extents, Findings, Inspection, Limits, Tip
+from headwater.repos.lru import Lru
 from headwater.repos.objects import disk_errors, write_durably
 from headwater.repos.wire import OBJECTS_MAX
 
@@ -99,7 +100,8 @@ class Staging:
         def known(asked: Collection[Sha256]) -> Mapping[Sha256, int]:
             return {sha256: self._sizes[sha256] for sha256 in asked if sha256 in large}
 
-        inspection = Inspection(self.git.path(number), {}, self._limits, known, lambda _card: [])
+        extents: Extents = Lru(EXTENTS_KEPT)
+        inspection = Inspection(self.git.path(number), {}, self._limits, known, lambda _card: [], extents=extents)
         tips = [Tip(ref.name, None, ref.target, ref.name.startswith("refs/tags/")) for ref in repo.refs]
         for _ in inspection.steps(sorted(tips, key=lambda tip: tip.is_tag)):
             pass

@@ -40,8 +40,8 @@ _CONFIG = {
     "pack.windowMemory": "64m",
     "pack.deltaCacheSize": "16m",
     "uploadpack.allowFilter": "true",
-    "uploadpack.allowTipSHA1InWant": "true",
-    "uploadpack.allowAnySHA1InWant": "false",
+    # In version 2 of the protocol git allows it always; in the older ones it is what partial clones ask for.
+    "uploadpack.allowAnySHA1InWant": "true",
 }
 
 
@@ -78,6 +78,13 @@ class Child:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+    def allow_cpu(self, seconds: int) -> None:
+        """No more than that from its start on, and never more than CPU_S_MAX; it is ended then."""
+        if sys.platform == "linux":
+            with contextlib.suppress(ProcessLookupError):
+                limit = (min(seconds, CPU_S_MAX), CPU_S_MAX)
+                resource.prlimit(self.process.pid, resource.RLIMIT_CPU, limit)
 
     def complaints(self) -> str:
         self._errors.seek(0)
@@ -144,4 +151,6 @@ def reason(child: Child, hide: Path) -> str:
     said = [
         line.split(": ", 1)[1] for line in child.complaints().splitlines() if line.startswith(("error: ", "fatal: "))
     ]
+    if child.process.returncode == -signal.SIGXCPU:
+        said.append("it takes too long")
     return "; ".join(said).replace(str(hide), "")[:500] or f"git ended with status {child.process.returncode}"

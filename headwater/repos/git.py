@@ -41,7 +41,11 @@ WINDOW_BYTES = 16 << 20
 OBJECT_CACHE_BYTES = 16 << 20  # libgit2's own; 256 MiB otherwise
 TREES_WEIGHT_MAX = 262_144  # about 100 bytes each: a folder of 100,000 files before and after a commit stays warm
 COMMITS_MAX = 16_384  # parsed commits kept
-REF_TABLES_MAX = 2_048  # repos whose refs are kept
+SMALL_BYTES_MAX = 64 << 10  # a larger file is not kept
+SMALL_ENTRY_BYTES = 300  # of memory beside the file's own
+SMALL_KEPT_BYTES = 16 << 20  # of small files kept: a thousand cards and configurations, which every client asks for
+REFS_KEPT = 262_144  # refs kept in memory, 200 bytes each
+REF_TABLE_WEIGHT = 8  # what a repo's table takes beside them, in refs: some 20,000 repos are kept, or a dozen full ones
 REF_READS_MAX = 100  # readings of one repo's refs that a deletion may spoil, each another one
 REFS_MAX = 20_000  # of one repo: all of them are held in memory and listed in one answer
 PACKS_MAX = 50  # of one repo: a look-up may ask each; from here on `maintenance` joins them
@@ -91,11 +95,12 @@ class Git:
         self._ages: dict[int, int] = {}  # repo -> how often its handles became worthless
         self._serial = itertools.count(1)
         self._maintaining = threading.Lock()  # one at a time: it is the hub's most expensive idle work
-        self._ref_tables: Lru[int, dict[str, str]] = Lru(REF_TABLES_MAX)
+        self._ref_tables: Lru[int, dict[str, str]] = Lru(REFS_KEPT)
         self._ref_changes = 0
         self._ref_lock = threading.Lock()
         self._trees: Lru[tuple[int, str], Items] = Lru(TREES_WEIGHT_MAX)
         self._commits: Lru[tuple[int, str], CommitObject] = Lru(COMMITS_MAX)
+        self._small: Lru[tuple[int, str], bytes] = Lru(SMALL_KEPT_BYTES)
         _configure_libgit2()
         with disk_errors():
             self._incoming = root / "incoming"
@@ -202,7 +207,17 @@ class Git:
         return kind, data
 
     def blob(self, repo_id: int, oid: str) -> bytes:
-        return self._of_kind(repo_id, oid, "blob")
+        """A file that must be there, small ones from memory after the first time."""
+        known = self._small.get((repo_id, oid))
+        if known is None:
+            known = self._of_kind(repo_id, oid, "blob")
+            self.remember_blob(repo_id, oid, known)
+        return known
+
+    def remember_blob(self, repo_id: int, oid: str, data: bytes) -> None:
+        """A file of the repo, read or about to land, under the name that its bytes hash to."""
+        if len(data) <= SMALL_BYTES_MAX:
+            self._small.put((repo_id, oid), data, weight=len(data) + SMALL_ENTRY_BYTES)
 
     def tree(self, repo_id: int, oid: str) -> Items:
         known = self._trees.get((repo_id, oid))
@@ -222,7 +237,7 @@ class Git:
         if known is not None:
             return known
         commit = objects.parse_commit(self._of_kind(repo_id, commit_id, "commit"))
-        self._commits.put((repo_id, commit_id), commit, weight=1 + len(commit.text) // 1024)
+        self._commits.put((repo_id, commit_id), commit, weight=1 + commit.weight_bytes // 1024)
         return commit
 
     def find_commit(self, repo_id: int, oid: str) -> CommitId | None:
@@ -319,7 +334,7 @@ class Git:
             with self._ref_lock:
                 # What was read while a ref moved may be the old state: good for this caller, not to be remembered.
                 if before == self._ref_changes:
-                    self._ref_tables.put(repo_id, known)
+                    self._ref_tables.put(repo_id, known, REF_TABLE_WEIGHT + len(known))
         return known
 
     def _refs_change(self, repo_id: int, table: dict[str, str] | None = None) -> None:
@@ -328,7 +343,7 @@ class Git:
             self._ref_changes += 1
             self._ref_tables.drop(repo_id)
             if table is not None:
-                self._ref_tables.put(repo_id, table)
+                self._ref_tables.put(repo_id, table, REF_TABLE_WEIGHT + len(table))
 
     def move_ref(self, repo_id: int, ref: str, new: str | None) -> None:
         """One atomic, durable step; None deletes. The caller holds the repo's turn and has compared the old value."""

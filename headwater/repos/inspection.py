@@ -16,16 +16,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from headwater.ground.errors import Corrupt, Invalid
-from headwater.ground.names import Sha256, file_path
+from headwater.ground.names import PATH_DEPTH_MAX, PATH_LENGTH_MAX, Sha256, file_path
 from headwater.repos import child, objects, pointers
+from headwater.repos.lru import Lru
 from headwater.repos.tree import SAMPLE_BYTES_MAX, is_binary
 
 NAMED_MAX = 20  # findings of one sort that are listed; the rest is counted
 TREE_BYTES_MAX = 32 << 20  # one folder's listing: half a million names, far more than clients can show
 TREES_BYTES_MAX = 4 << 30  # all new listings of a push: what a few minutes of reading allow; packs can unfold to more
+ENTRIES_MAX = 1_000_000  # files and folders of one revision: no more are looked at when what is in it is told
+EXTENTS_KEPT = 65_536  # folders of which it is remembered what they come to, 200 bytes each; most never change
 COMMIT_BYTES_MAX = 1 << 20  # a commit or a tag with its message: these are held in memory when history is shown
 POINTERS_MAX = 200_000  # distinct objects named by one push
 NAMES_KEPT_MAX = 100_000  # names known to be fine; a history repeats the same ones in every commit
@@ -62,6 +65,36 @@ class Tip:
     old: str | None
     new: str
     is_tag: bool
+
+
+class Extent(NamedTuple):
+    """What a folder comes to with all that is below it: how many names, how deep, and its longest path's characters."""
+
+    entries: int
+    depth: int
+    length: int
+
+
+Extents = Lru[bytes, Extent]
+"""By a tree's object name, which says all of it: true in every repo."""
+
+
+@dataclass(slots=True)
+class _Folder:
+    """A folder that is being measured; `left` are the folders in it that were not yet looked at, with their names."""
+
+    oid: bytes
+    name: str
+    entries: int
+    depth: int
+    length: int
+    left: list[tuple[str, bytes]]
+
+    def take(self, name: str, inner: Extent) -> None:
+        """A folder in it; counted up to where it is too many anyway."""
+        self.entries = min(self.entries + inner.entries, ENTRIES_MAX + 1)
+        self.depth = max(self.depth, 1 + inner.depth)
+        self.length = max(self.length, len(name) + 1 + inner.length)
 
 
 @dataclass(slots=True)
@@ -144,13 +177,21 @@ class Inspection:
     """`environment` lets git see the quarantine in front of the repo's own objects."""
 
     def __init__(
-        self, git_dir: Path, environment: Mapping[str, str], limits: Limits, sizes: Sizes, check_card: Check
+        self,
+        git_dir: Path,
+        environment: Mapping[str, str],
+        limits: Limits,
+        sizes: Sizes,
+        check_card: Check,
+        *,
+        extents: Extents,
     ) -> None:
         self._git_dir = git_dir
         self._environment = environment
         self._limits = limits
         self._sizes = sizes
         self._check_card = check_card
+        self._extents = extents
         self._fine: set[bytes] = set()
         self._trees_bytes = 0
         self._pointers: dict[Sha256, tuple[int, str, Findings]] = {}
@@ -165,6 +206,8 @@ class Inspection:
                 self.findings.append(found)
                 if tip.new not in seen and self._is_sound(tip, found):
                     yield from self._look(reader, tip, seen, found)
+                    if found.reason() is None:
+                        yield from self._look_at_extent(reader, tip, found)
                     seen.append(tip.new)
                 if not tip.is_tag and found.reason() is None:
                     self._look_at_card(reader, tip, found)
@@ -290,6 +333,47 @@ class Inspection:
         if longest and path:
             self._is_fine(_join(path, longest), found)
 
+    def _look_at_extent(self, reader: child.Child, tip: Tip, found: Findings) -> Iterator[None]:
+        """How far the tip's folders unfold. A folder may be in many places, and what is new in a push may hold what is
+        old: so neither the number of objects nor the places in which they were seen first say how much it is."""
+        root = self._opened(reader, f"{tip.new}^{{tree}}", (b"", ""), found)
+        stack = [root] if root else []
+        steps = 0
+        while stack:
+            at = stack[-1]
+            if not at.left:
+                stack.pop()
+                extent = Extent(at.entries, at.depth, at.length)
+                if at.oid:
+                    self._extents.put(at.oid, extent)
+                    stack[-1].take(at.name, extent)
+                else:
+                    _look_at_size(extent, found)
+                continue
+            name, oid = at.left.pop()
+            known = self._extents.get(oid)
+            if known is not None:
+                at.take(name, known)
+                continue
+            inner = self._opened(reader, oid.hex(), (oid, name), found)
+            if inner is None:
+                return
+            stack.append(inner)
+            steps += 1
+            if steps % STEP_OBJECTS == 0:
+                yield
+
+    def _opened(self, reader: child.Child, asked: str, named: tuple[bytes, str], found: Findings) -> _Folder | None:
+        reader.feed(f"{asked}\n".encode())
+        answer = _answer(reader)
+        if answer is None:
+            found.other.add(INCOMPLETE)
+            return None
+        items = [(mode, raw.decode("utf-8", "replace"), oid) for mode, raw, oid in objects.parse_tree(answer[1])]
+        longest = max((len(name) for _, name, _ in items), default=0)
+        left = [(name, oid) for mode, name, oid in items if mode == objects.FOLDER]
+        return _Folder(*named, len(items), 1, longest, left)
+
     def _name(self, path: str, raw: bytes, found: Findings) -> str:
         name = raw.decode("utf-8", "replace")
         if raw in self._fine:
@@ -332,6 +416,16 @@ class Inspection:
         for sha256, (size, path, found) in self._pointers.items():
             if held.get(sha256) != size:
                 found.missing.add(f"{sha256} of {size} bytes ({_shown(path)})")
+
+
+def _look_at_size(extent: Extent, found: Findings) -> None:
+    if extent.entries > ENTRIES_MAX:
+        found.other.add(f"more than {ENTRIES_MAX} files and folders in one revision")
+    if extent.depth > PATH_DEPTH_MAX or extent.length > PATH_LENGTH_MAX:
+        found.paths.add(
+            f"a path has {extent.depth} parts, or another {extent.length} characters; at most {PATH_DEPTH_MAX} and "
+            f"{PATH_LENGTH_MAX} are possible"
+        )
 
 
 def _answer(reader: child.Child) -> tuple[bytes, bytes] | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -95,7 +95,7 @@ class Moves:
         with self.turn(moved.id):
             if moved.id in self._owing:
                 self._settle_owed(moved.id)
-            self._check(moved.id, moves)
+            self.check(moved.id, moves)
             checkpoint("move.begun")
             said = msgspec.json.encode({"cause": kind, **(data or {})}).decode()
             row = {"repo_id": moved.id, "kind": kind, "actor_id": actor.user_id, "data": said}
@@ -134,9 +134,11 @@ class Moves:
         rows = connection.execute(_OPEN.where(intent.c.repo_id == repo_id)).all()
         _write_settled(connection, rows, self._happened(rows))
 
-    def _check(self, repo_id: int, moves: Sequence[RefMove]) -> None:
+    def check(self, repo_id: int, moves: Sequence[RefMove]) -> None:
+        """What `apply` asks first, with its errors; true as long as the turn is held."""
         refs = self._git.refs(repo_id)
         seen: set[str] = set()
+        made: set[str] = set()
         for move in moves:
             now = refs.get(move.ref)
             if move.ref in seen or not _OURS.match(move.ref):
@@ -146,8 +148,10 @@ class Moves:
             if now != move.old:
                 raise Stale
             if now is None and move.new is not None:
-                _check_new(move.ref, refs, len(seen))
+                made.add(move.ref)
             seen.add(move.ref)
+        if made:
+            _check_new(made, refs)
 
     def _intend(
         self, row: Mapping[str, Any], moves: Sequence[RefMove], also: Callable[[Connection], None] | None
@@ -222,12 +226,25 @@ def _becomes_event(connection: Connection, row: Row[Any]) -> None:
     connection.execute(_SETTLED, {"intent": row.id})
 
 
-def _check_new(ref: str, refs: Mapping[str, str], more: int) -> None:
-    if len(refs) + more >= REFS_MAX:
+def _check_new(made: Collection[str], refs: Mapping[str, str]) -> None:
+    """Whether these can be made, beside those that are there and beside each other."""
+    if len(refs) + len(made) > REFS_MAX:
         raise TooMuch(f"A repo may have {REFS_MAX} branches, tags and pull refs; delete some first.")
-    if any(len(part.encode()) > REF_PART_BYTES_MAX for part in ref.split("/")):
-        raise Invalid(f"ref: {ref[:100]!r} has a part of more than {REF_PART_BYTES_MAX} bytes")
-    below = f"{ref}/"
-    for other in refs:
-        if other.startswith(below) or ref.startswith(f"{other}/"):
-            raise Conflict(f"Reference {ref} can't be made while {other} exists: one would be a folder of the other")
+    there = {*refs, *made}
+    folders = {above for ref in there for above in _above(ref)}
+    for ref in sorted(made):
+        if any(len(part.encode()) > REF_PART_BYTES_MAX for part in ref.split("/")):
+            raise Invalid(f"ref: {ref[:100]!r} has a part of more than {REF_PART_BYTES_MAX} bytes")
+        others = [above for above in _above(ref) if above in there]
+        if ref in folders:
+            others += [other for other in sorted(there) if other.startswith(f"{ref}/")]
+        if others:
+            raise Conflict(
+                f"Reference {ref} can't be made while {others[0]} exists: one would be a folder of the other"
+            )
+
+
+def _above(ref: str) -> list[str]:
+    """The folders that a ref's name needs, below refs/heads and the like."""
+    parts = ref.split("/")
+    return ["/".join(parts[:length]) for length in range(3, len(parts))]

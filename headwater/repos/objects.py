@@ -9,6 +9,7 @@ One commit is one pack, however many files it has, so that a commit costs a cons
 from __future__ import annotations
 
 import bisect
+import codecs
 import contextlib
 import errno
 import hashlib
@@ -238,10 +239,22 @@ class CommitObject:
     at_s: int
     text: str
 
+    @property
+    def weight_bytes(self) -> int:
+        """About what it takes of memory: a pushed one may have a long text, long names or many parents."""
+        return len(self.text) + len(self.author_name) + len(self.author_email) + PARENT_BYTES * len(self.parents)
 
+
+PARENT_BYTES = 90  # of memory for its name
 AT_S_MAX = 253_402_300_799  # the end of the year 9999: later ones (pushed commits say what they like) have no date
 _PERSON = re.compile(rb"(?P<name>[^<]*?) ?<(?P<mail>[^>]*)> ?(?P<at>-?\d{1,18})?")
 _HEX40 = re.compile(rb"[0-9a-f]{40}\Z")
+# What `i18n.commitEncoding` is set to where it is not UTF-8. Not any codec that Python has: some take for ever.
+_ENCODING = re.compile(
+    r"(?:iso-?8859-?\d{1,2}|latin-?\d|(?:windows|cp)-?125\d|gbk|gb2312|gb18030|big5|euc-?(?:jp|kr)|"
+    r"shift[_-]?jis|koi8-?[ru])\Z",
+    re.IGNORECASE,
+)
 
 
 def encode_commit(commit: CommitObject) -> bytes:
@@ -257,7 +270,7 @@ def parse_commit(data: bytes) -> CommitObject:
     Corrupt if there is no tree or a parent is no object name. A strange author is shown as far as it can be read.
     """
     head, _, text = data.partition(b"\n\n")
-    tree, person, parents = b"", b"", []
+    tree, person, encoding, parents = b"", b"", "utf-8", []
     for line in head.split(b"\n"):
         word, _, rest = line.partition(b" ")
         if word == b"tree":
@@ -266,6 +279,8 @@ def parse_commit(data: bytes) -> CommitObject:
             parents.append(rest)
         elif word == b"author" and not person:
             person = rest
+        elif word == b"encoding":
+            encoding = _codec(rest)
     if not all(_HEX40.match(name) for name in [tree, *parents]):
         raise Corrupt("A git commit object is malformed; run `headwater verify`.")
     who = _PERSON.match(person)
@@ -273,11 +288,20 @@ def parse_commit(data: bytes) -> CommitObject:
     return CommitObject(
         tree=tree.decode(),
         parents=tuple(CommitId(parent.decode()) for parent in parents),
-        author_name=name.decode("utf-8", "replace").strip(),
-        author_email=mail.decode("utf-8", "replace"),
+        author_name=name.decode(encoding, "replace").strip(),
+        author_email=mail.decode(encoding, "replace"),
         at_s=min(max(at, 0), AT_S_MAX),
-        text=text.decode("utf-8", "replace"),
+        text=text.decode(encoding, "replace"),
     )
+
+
+def _codec(name: bytes) -> str:
+    """Python's name for a commit's `encoding`; UTF-8 for what is not known."""
+    said = name.decode("ascii", "replace").strip()
+    if _ENCODING.match(said):
+        with contextlib.suppress(LookupError):
+            return codecs.lookup(said).name
+    return "utf-8"
 
 
 def encode_tag(target: str, name: str, tagger: str, at_s: int, text: str) -> bytes:

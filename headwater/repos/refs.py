@@ -24,6 +24,8 @@ from headwater.repos.values import Commit, Message, RefInfo, RefMove, RefsList, 
 
 MESSAGE_BYTES_MAX = 65_536  # of a commit or tag: lists show many of them
 COMMITS_PAGE_MAX = 1_000  # of one page of history
+PAGE_BYTES_MAX = 4 << 20  # of one page's commits, as long as pushed ones may be; it is cut short behind them
+TITLE_CHARS_MAX = 500  # of a commit: lists of files repeat it with each; and of its author's name and address
 COUNTS_MAX = 4096  # lengths of histories kept, by their immutable tips
 WALK_MAX = 100_000  # commits that one page of history may pass over
 DIFF_BYTES_MAX = 2 << 20  # of one comparison, as text
@@ -96,10 +98,16 @@ class Refs:
             for commit_id in walk:
                 if commit_id == after:
                     break
-        wanted = min(limit, COMMITS_PAGE_MAX)
-        ids = list(itertools.islice(walk, wanted + 1))
-        found = [self.commit(repo, commit_id) for commit_id in ids[:wanted]]
-        return Page(found, found[-1].id if len(ids) > wanted else None)
+        wanted = max(1, min(limit, COMMITS_PAGE_MAX))
+        found: list[Commit] = []
+        left_bytes = PAGE_BYTES_MAX
+        for commit_id in walk:
+            if len(found) == wanted or left_bytes < 0:
+                return Page(found, found[-1].id)
+            made = self._git.commit(repo.id, commit_id)
+            left_bytes -= made.weight_bytes
+            found.append(as_commit(commit_id, made))
+        return Page(found, None)
 
     def count(self, repo: Repo, revision: str) -> int:
         """How many commits lead to a revision; counted up to WALK_MAX."""
@@ -257,14 +265,30 @@ def new_commit(actor: Actor, clock: Clock, tree: str, parents: tuple[CommitId, .
 
 
 def as_commit(commit_id: CommitId, made: CommitObject) -> Commit:
-    title, _, rest = made.text.strip().partition("\n")
-    return Commit(commit_id, title, rest.strip(), made.at_s * 1000, made.author_name, made.author_email, made.parents)
+    """A first line that is no title but a text is cut, and stands whole in the message."""
+    text = made.text.strip()
+    line, _, rest = text.partition("\n")
+    title = line.rstrip()
+    if len(title) > TITLE_CHARS_MAX:
+        title, rest = f"{title[:TITLE_CHARS_MAX]}…", text
+    name, mail = made.author_name[:TITLE_CHARS_MAX], made.author_email[:TITLE_CHARS_MAX]
+    return Commit(commit_id, title, rest.strip(), made.at_s * 1000, name, mail, made.parents)
+
+
+def misread(name: str) -> str | None:
+    """Why no new branch or tag may have a name that git allows: it means something else, or is not what it shows."""
+    if _COMMIT_LIKE.match(name) or name.startswith("refs/") or name == "HEAD":
+        return "would be taken for a commit id or a full ref"
+    if not name.isprintable():
+        return "has characters that are not shown, or are no UTF-8"
+    return None
 
 
 def _new_name(name: str, what: str) -> str:
     names.ref_part(name, what)
-    if _COMMIT_LIKE.match(name) or name.startswith("refs/"):
-        raise Invalid(f"{what}: {name!r} would be taken for a commit id or a full ref")
+    why = misread(name)
+    if why is not None:
+        raise Invalid(f"{what}: {name!r} {why}")
     return name
 
 

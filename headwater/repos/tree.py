@@ -31,6 +31,7 @@ CANDIDATES_MAX = 5_000  # of one preupload question; clients ask for 256
 LAST_COMMITS_WALK_MAX = 5_000  # commits looked at for one page's last commits
 LAST_COMMITS_ITEMS_MAX = 1_000_000  # tree entries looked at for them
 ATTRIBUTE_FILES_MAX = 64  # .gitattributes and .gitignore files kept in parsed form
+PATH_CHARS_TOLD = 200  # of one that is not there
 POINTER_BYTES_MIN = 120  # the shortest pointer has 125: what is smaller need not be read to know that it is none
 SAMPLE_BYTES_MAX = 512  # what clients send of a file, so that it can be told text or not
 
@@ -82,7 +83,7 @@ class Tree:
             return known
         found = self.find(repo, commit, path)
         if found is None:
-            raise EntryMissing(path, commit)
+            raise EntryMissing(path[:PATH_CHARS_TOLD], commit)
         entry = self._entry(repo.id, found)
         self._entries.put(key, entry)
         return entry
@@ -140,10 +141,31 @@ class Tree:
                     left.append((f"{path}/", oids[0] or objects.EMPTY_TREE, oids[1] or objects.EMPTY_TREE))
 
     def pointers(self, repo_id: int, commit: CommitId) -> Iterator[Entry]:
-        """Every LFS or Xet file of a revision; lazily, reads the whole tree."""
-        for found in self._walk(repo_id, self._git.commit(repo_id, commit).tree, "", ()):
+        """Every LFS or Xet file of a revision; lazily, reads the whole tree.
+
+        A folder without any is entered once, in however many places it is: a few folders, each of them many times in
+        the next, would be billions otherwise.
+        """
+        barren: set[bytes] = set()
+        count = 0
+        stack = [("", b"", count, self._git.tree(repo_id, self._git.commit(repo_id, commit).tree).behind(None))]
+        while stack:
+            above, oid, before, left = stack[-1]
+            item = next(left, None)
+            if item is None:
+                stack.pop()
+                if count == before:
+                    barren.add(oid)
+                continue
+            found = Found(above + _text(item[0]), *item[1])
+            if found.mode == objects.FOLDER:
+                if found.oid not in barren:
+                    inside = self._git.tree(repo_id, found.oid.hex()).behind(None)
+                    stack.append((f"{found.path}/", found.oid, count, inside))
+                continue
             entry = self._entry(repo_id, found)
             if entry.sha256 is not None:
+                count += 1
                 yield entry
 
     def find(self, repo: Repo, commit: CommitId, path: str) -> Found | None:

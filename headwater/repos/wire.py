@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from headwater import __version__
 from headwater.accounts.actor import Actor
 from headwater.ground import names
 from headwater.ground.clock import Clock
-from headwater.ground.errors import HeadwaterError, Invalid, RepoMissing, TooMuch
+from headwater.ground.errors import HeadwaterError, Invalid, RepoMissing, Stale, TooMuch
 from headwater.ground.faults import checkpoint
 from headwater.ground.log import log
 from headwater.ground.names import RefName
@@ -33,17 +34,24 @@ from headwater.ground.settings import Settings
 from headwater.repos import child, pktline
 from headwater.repos.git import Git, missing_if_gone
 from headwater.repos.holds import Holds
-from headwater.repos.inspection import Check, Findings, Inspection, Limits, Tip
+from headwater.repos.inspection import EXTENTS_KEPT, Check, Extents, Findings, Inspection, Limits, Tip
+from headwater.repos.lru import Lru
 from headwater.repos.moves import MAIN, Moves
 from headwater.repos.objects import disk_errors, fsync_folder
 from headwater.repos.pull_requests import PullRequests
-from headwater.repos.refs import pull_number
+from headwater.repos.refs import misread, pull_number
 from headwater.repos.registry import require
 from headwater.repos.values import RefMove, Repo
 
 UPLOAD_PACK, RECEIVE_PACK = "git-upload-pack", "git-receive-pack"
 REFS_MAX = 1000  # of one push: each is checked by processes of its own
 OBJECTS_MAX = 5_000_000  # of one push: an index of it is held in memory while it is made
+FETCHED_AT_ONCE = 64  # clones and fetches: two processes each and some 20 MB, for as long as the client takes
+FETCH_WAIT_S = 120.0  # for the end of one of them
+LOOK_S = 0.05  # for a turn, at a time: those who wait share their threads with those who have one
+CHECKED_AT_ONCE = 4  # pushes: each takes a processor, and for a moment perhaps as much memory as a child may have
+INDEX_CPU_S = 120  # to unpack a push of any size, and a second more for each INDEX_BYTES_A_S of it: large histories
+INDEX_BYTES_A_S = 1 << 20  # take a quarter of that, while a few hundred bytes can be made to unfold to terabytes
 FETCH_BYTES_MAX = 16 << 20  # of one fetch request: a hundred thousand wants and haves
 KEEPALIVE_S = (
     5.0  # silence after which clients and proxies are shown that we live; git's own receive-pack does the same
@@ -51,6 +59,7 @@ KEEPALIVE_S = (
 REASON_LENGTH_MAX = 300  # of one ref's status line
 
 _NONE = "0" * 40
+_MOVED = "stale info: the ref is not where you think it is; fetch first"
 _COMMAND = re.compile(rb"([0-9a-f]{40}) ([0-9a-f]{40}) ([^\0\n]+)(?:\0([^\n]*))?\n?\Z")
 _VERSION = re.compile(r"(?:^|:)version=([12])(?:\Z|:)")
 _CAPABILITIES = (
@@ -110,6 +119,9 @@ class Wire:
         self._clock = clock
         self._push_max = settings.push_max
         self._limits = Limits(settings.inline_file_max, text_only=True)
+        self._fetching = threading.Semaphore(FETCHED_AT_ONCE)
+        self._checking = threading.Semaphore(CHECKED_AT_ONCE)
+        self._extents: Extents = Lru(EXTENTS_KEPT)
 
     # Asking
 
@@ -154,7 +166,24 @@ class Wire:
                 with disk_errors():
                     request.write(step)
             request.seek(0)
-            yield from self._upload_pack(repo, [], request.fileno(), version)
+            if not (yield from self._turn_to_fetch()):
+                yield pktline.line(b"ERR This hub serves as many clones as it can; try again in a few minutes.\n")
+                return
+            try:
+                yield from self._upload_pack(repo, [], request.fileno(), version)
+            finally:
+                self._fetching.release()
+
+    def _turn_to_fetch(self) -> Generator[bytes, None, bool]:
+        """False: there was none in all that time. Empty steps show whoever sends them whether the client is there."""
+        if self._fetching.acquire(blocking=False):
+            return True
+        since_s = self._clock.tick_s()
+        while self._clock.tick_s() - since_s < FETCH_WAIT_S:
+            yield b""
+            if self._fetching.acquire(timeout=LOOK_S):
+                return True
+        return False
 
     def _upload_pack(
         self, repo: Repo, options: Sequence[str], source: int, version: str | None
@@ -186,8 +215,8 @@ class Wire:
     def receive_pack(self, actor: Actor, repo: Repo, body: Iterable[bytes], check_card: Check) -> Stream:
         """The answer to one POST of a push. `check_card` says what is wrong with a README.md's front matter.
 
-        Forbidden, Invalid or TooMuch as long as nothing was answered; from then on refusals are in the answer, one
-        reason a ref, as git shows them.
+        Forbidden, Invalid or TooMuch for what is asked; what is wrong with the pack stands in the answer, one reason a
+        ref, as git shows them. The first step of the answer comes at once, and is empty where the rest takes its time.
         """
         self.admit_push(actor, repo)
         return Stream(self._receive(actor, repo, pktline.Body(body, self._push_max), check_card))
@@ -206,8 +235,20 @@ class Wire:
         if all(command.new is None for command in commands):
             yield from self._acknowledge(push, None, {})
             return
-        with self._quarantine() as folder:
-            yield from self._receive_pack(push, body, folder)
+        yield b""
+        seen_s = self._clock.tick_s()
+        while not self._checking.acquire(timeout=LOOK_S):
+            is_long = self._clock.tick_s() - seen_s > KEEPALIVE_S
+            seen_s = self._clock.tick_s() if is_long else seen_s
+            yield _sign_of_life(push) if is_long else b""
+        try:
+            with self._quarantine() as folder:
+                yield from self._receive_pack(push, body, folder)
+        except HeadwaterError as error:
+            _note(error, push)
+            yield from _report(push, {command.ref: error.text for command in push.commands})
+        finally:
+            self._checking.release()
 
     def _receive_pack(self, push: _Push, body: pktline.Body, folder: Path) -> Generator[bytes, None, None]:
         failure = yield from self._index(push, body, folder)
@@ -220,7 +261,7 @@ class Wire:
         for _ in inspection.steps(_tips(push.commands)):
             if self._clock.tick_s() - seen_s > KEEPALIVE_S:
                 seen_s = self._clock.tick_s()
-                yield from _sign_of_life(push)
+                yield _sign_of_life(push)
         refused, told = _verdict(inspection.findings, self._limits)
         checkpoint("push.checked")
         if refused:
@@ -269,16 +310,21 @@ class Wire:
         with child.running(arguments, git_dir, subprocess.PIPE, environment) as running:
             head = b""
             reads = True
+            seen_s = self._clock.tick_s()
             for step in body.rest():
                 if len(head) < 12:
                     head += step[: 12 - len(head)]
                     if head[:4] == b"PACK" and int.from_bytes(head[8:12], "big") > OBJECTS_MAX:
                         raise TooMuch(f"A push may have {OBJECTS_MAX} objects; push the history in parts.")
-                # If it has stopped reading, the rest is read for nothing: the client listens only at the end.
+                running.allow_cpu(INDEX_CPU_S + body.read_bytes // INDEX_BYTES_A_S)
+                # If it has stopped reading, the rest is read for nothing: it will say why.
                 reads = reads and running.feed(step)
+                if self._clock.tick_s() - seen_s > KEEPALIVE_S:
+                    seen_s = self._clock.tick_s()
+                    yield _sign_of_life(push)
             running.end_input()
             while not running.done(KEEPALIVE_S):
-                yield from _sign_of_life(push)
+                yield _sign_of_life(push)
             if running.process.returncode == 0:
                 return None
             return f"the pack was refused: {child.reason(running, folder)}"
@@ -288,8 +334,9 @@ class Wire:
             self._git.path(push.repo.id),
             self._environment(push.repo, folder),
             self._limits,
-            lambda shas: self._holds.sizes(push.repo.id, shas),
+            lambda shas: self._holds.nameable(push.actor, push.repo, shas),
             push.check_card,
+            extents=self._extents,
         )
 
     def _acknowledge(
@@ -300,7 +347,8 @@ class Wire:
         error: HeadwaterError | None = None
         try:
             with self._moves.turn(push.repo.id):
-                self._moves.refs(push.repo.id)  # RepoMissing if it was deleted while the push was looked at
+                # The repo may be gone since, and the refs elsewhere: then the pack is not taken for nothing.
+                self._moves.check(push.repo.id, moves)
                 if folder is not None:
                     self._land(push.repo, folder)
                 checkpoint("push.landed")
@@ -313,11 +361,13 @@ class Wire:
                 )
         except HeadwaterError as caught:
             error = caught
+            _note(error, push)
         refused: dict[str, str] = {}
         if error is not None:
             # After a failing disk some may have moved nevertheless: said as it is.
             now = {} if isinstance(error, RepoMissing) else self._moves.refs(push.repo.id)
-            refused = {c.ref: error.text for c in push.commands if now.get(c.ref) != c.new}
+            why = _MOVED if isinstance(error, Stale) else error.text
+            refused = {c.ref: why for c in push.commands if now.get(c.ref) != c.new}
         yield from _report(push, refused)
 
     def _land(self, repo: Repo, folder: Path) -> None:
@@ -368,7 +418,7 @@ def _commands(body: pktline.Body) -> tuple[tuple[Command, ...], frozenset[str]]:
 
 def _against(command: Command, now: Mapping[str, str]) -> str | None:
     """Why this ref may not be moved like that; None: it may."""
-    form = _against_name(command.ref)
+    form = _against_name(command.ref, is_new=command.ref not in now)
     if form is not None:
         return form
     if command.new is None and command.ref == MAIN:
@@ -376,11 +426,11 @@ def _against(command: Command, now: Mapping[str, str]) -> str | None:
     if pull_number(command.ref) is not None and (command.new is None or command.ref not in now):
         return "pull refs are made by opening a pull request, and stay"
     if command.old != now.get(command.ref):
-        return "stale info: the ref is not where you think it is; fetch first"
+        return _MOVED
     return "no such ref" if command.old is command.new is None else None
 
 
-def _against_name(ref: str) -> str | None:
+def _against_name(ref: str, *, is_new: bool) -> str | None:
     if pull_number(ref) is not None:
         return None
     for prefix in ("refs/heads/", "refs/tags/"):
@@ -390,9 +440,8 @@ def _against_name(ref: str) -> str | None:
                 names.ref_part(name)
             except Invalid:
                 return "not a valid ref name"
-            if names.is_commit_id(name) or name.startswith("refs/"):
-                return "the name would be taken for a commit id or a full ref"
-            return None
+            why = misread(name) if is_new else None
+            return why and f"the name {why}"
     return "only refs/heads/*, refs/tags/* and refs/pr/N can be pushed"
 
 
@@ -413,9 +462,15 @@ def _verdict(findings: Sequence[Findings], limits: Limits) -> tuple[dict[str, st
     return refused, told
 
 
-def _sign_of_life(push: _Push) -> Iterator[bytes]:
-    if "side-band-64k" in push.capabilities:
-        yield pktline.KEEPALIVE
+def _sign_of_life(push: _Push) -> bytes:
+    """Empty where the protocol has none: even then it is seen, by whoever sends it, that the client has left."""
+    return pktline.KEEPALIVE if "side-band-64k" in push.capabilities else b""
+
+
+def _note(error: HeadwaterError, push: _Push) -> None:
+    """What is the hub's own trouble is for its log, too: HTTP says 200 however the push ends."""
+    if error.status >= 500:
+        log.warning("push failed", repo_id=push.repo.id, code=error.code, text=error.text)
 
 
 def _report(push: _Push, refused: Mapping[str, str], told: Sequence[str] = ()) -> Iterator[bytes]:

@@ -138,6 +138,16 @@ def test_a_pull_request_is_fetched_and_pushed_as_refs_pr(git: Git) -> None:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("version", ["0", "2"])
+def test_a_partial_clone_gets_the_rest_when_it_needs_it(git: Git, version: str) -> None:
+    git.raw.create_repo(f"alice/git-partial-{version}")
+    git.raw.commit(f"alice/git-partial-{version}", {"dir/a.txt": b"a\n"})
+    git("config", "--global", "protocol.version", version)
+    git("clone", "-q", "--filter=blob:none", git.address(f"alice/git-partial-{version}"), "one")
+    assert (git.work / "one" / "dir" / "a.txt").read_bytes() == b"a\n"
+
+
+@pytest.mark.timeout(120)
 def test_a_private_repo_is_cloned_by_its_owner_only(git: Git) -> None:
     git.raw.create_repo("alice/git-private", private=True)
     plain = f"{git.clients.hub.url}/alice/git-private"
@@ -153,10 +163,13 @@ def test_a_private_repo_is_cloned_by_its_owner_only(git: Git) -> None:
 def test_nobody_pushes_to_what_is_not_theirs(git: Git) -> None:
     git.raw.create_repo("alice/git-theirs")
     before = git.raw.send("GET", "/api/models/alice/git-theirs").json["sha"]
-    for number, (user, token) in enumerate([("bob", BOB), ("reader", READER)]):
+    for number, (user, token, why) in enumerate(
+        [("bob", BOB, ""), ("reader", READER, ": your token has only the role")]
+    ):
         git("clone", "-q", git.address("alice/git-theirs", user, token), f"c{number}")
         git.commit(f"c{number}", "Theirs", {"x.txt": b"x\n"})
-        git("push", cwd=f"c{number}", fails=True)
+        said = git("push", cwd=f"c{number}", fails=True).out
+        assert f"remote: You don't have the rights to write to the model alice/git-theirs{why}" in said
     git("clone", "-q", f"{git.clients.hub.url}/alice/git-theirs", "anonymous")
     git.commit("anonymous", "Theirs", {"x.txt": b"x\n"})
     git("push", cwd="anonymous", fails=True)

@@ -8,15 +8,18 @@ from functools import partial
 from typing import IO
 
 from headwater.catalog import cards
+from headwater.front import answer as answers
 from headwater.front import opening
 from headwater.front.answer import Answer
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
-from headwater.ground.errors import Forbidden, Invalid, TooMuch
-from headwater.repos import Repo
+from headwater.ground.errors import Forbidden, HeadwaterError, Invalid, TooMuch
+from headwater.ground.log import redact
+from headwater.repos import Moved, Repo
 
 SERVICES = ("git-upload-pack", "git-receive-pack")
 NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate", "Pragma": "no-cache", "Expires": "0"}
+PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 READ_STEP = 1 << 16
 RATIO_MAX = 100  # what git sends packed is text of hashes, at best a tenth of its size
 RATIO_FREE = 1 << 20  # bytes that any request may unpack to
@@ -24,6 +27,21 @@ NEGOTIATION_MAX = 64 << 20  # a fetch's wants and haves, unpacked
 
 
 def info_refs(rooms: Rooms, request: Request) -> Answer:
+    """What every clone, fetch and push begins with: so here it is refused, in plain text, which is what git shows."""
+    try:
+        return _info_refs(rooms, request)
+    except HeadwaterError as error:
+        if (
+            isinstance(error, Moved)
+            or error.status >= 500
+            or not request.headers.get("user-agent", "").startswith("git/")
+        ):
+            raise
+        refused = answers.of_error(error, request.id, signed_in=request.actor.signed_in)
+        return answers.text(f"{redact(error.text)}\n", refused.status, refused.headers | PLAIN)
+
+
+def _info_refs(rooms: Rooms, request: Request) -> Answer:
     service = request.arg("service")
     if service not in SERVICES:
         raise Forbidden("Only git's smart protocol is offered; upgrade git")
@@ -53,10 +71,15 @@ def receive_pack(rooms: Rooms, request: Request) -> Answer:
         return cards.validate(text, found.rid.type)[0]
 
     pieces = rooms.repos.wire.receive_pack(request.actor, found, _body(request, rooms.settings.push_max), check_card)
-    # run to its end here: the push is decided and durable before the first byte of the answer goes out
-    answer = b"".join(pieces)
-    rooms.jobs.wake()
-    return Answer(200, {"Content-Type": "application/x-git-receive-pack-result", **NO_CACHE}, answer)
+
+    def steps() -> Iterator[bytes]:
+        # where every long answer is made, not among the threads for requests: checking a push may take minutes
+        try:
+            yield from pieces
+        finally:
+            rooms.jobs.wake()
+
+    return Answer(200, {"Content-Type": "application/x-git-receive-pack-result", **NO_CACHE}, pieces=[steps()])
 
 
 def _body(request: Request, most: int) -> Iterator[bytes]:
