@@ -13,12 +13,13 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m compileall -q headwater
 	@touch $(STAMP)
 
 setup: $(STAMP) ## make the virtual environment
 
 serve: $(STAMP) ## a working hub on embedded defaults (DATA=..., HOST=..., PORT=...)
-	$(BIN)/headwater serve $(if $(DATA),--data $(DATA)) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
+	$(BIN)/headwater serve $(if $(DATA),--data "$(DATA)") $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)")
 
 test: $(STAMP) ## set up all that the tests need, and run them
 	scripts/system-packages

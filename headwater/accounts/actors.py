@@ -7,6 +7,7 @@ what their owner may do (`actor.py` says that).
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from typing import TypeVar
 
 from sqlalchemy import Select, bindparam, join, select, update
 
-from headwater.accounts.actor import Actor, Role
+from headwater.accounts.actor import NOBODY, Actor, Role
 from headwater.accounts.tables import member, namespace, session, token, user
 from headwater.ground.clock import Clock
 from headwater.ground.db import Database
@@ -45,11 +46,18 @@ def fingerprint(secret: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class Known:
+    """Who somebody is: good until the credential expires, and for `token_cache_s` at most (T37)."""
+
     actor: Actor
     csrf: str
+    """The secret of a browser session; '' for others."""
     expires_ms: int
     until_s: float
+
+
+STRANGER = Known(NOBODY, "", NEVER_MS, math.inf)
+"""Who sends no credentials."""
 
 
 # One row per membership; who it is and whether he may come in at all is the same in every question.
@@ -92,7 +100,7 @@ class Actors:
         self.db = db
         self.clock = clock
         self.settings = settings
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, Known] = {}
         self._unknown: dict[str, float] = {}
         self._used: dict[int, int] = {}
 
@@ -101,14 +109,22 @@ class Actors:
 
         A decision is at most `token_cache_s` old (T37); a token's own expiry is honoured to the millisecond.
         """
+        return self.known_by_token(text).actor
+
+    def known_by_token(self, text: str) -> Known:
+        """As `actor_by_token`, with how long it may be believed."""
         digest = _digest(text)
-        return self._look_up("token " + digest, lambda: self._read_token(_BY_TOKEN, {"hash": digest})).actor
+        return self._look_up("token " + digest, lambda: self._read_token(_BY_TOKEN, {"hash": digest}))
 
     def actor_by_session(self, cookie: str) -> tuple[Actor, str]:
         """Whose browser session it is, and the session's CSRF secret. Unauthenticated if it ended."""
         digest = _digest(cookie)
         known = self._look_up("session " + digest, lambda: self._read_session(digest))
         return known.actor, known.csrf
+
+    def is_good(self, known: Known) -> bool:
+        """Whether it may still be believed, where nobody has committed anything since."""
+        return self.clock.tick_s() < known.until_s and self.clock.now_ms() < known.expires_ms
 
     def actor_again(self, user_id: int, token_id: int | None) -> Actor:
         """The actor that an earlier answer was made for (a signed ticket names him by number), as he is by now.
@@ -130,7 +146,7 @@ class Actors:
             with self.db.write_soft() as connection:
                 connection.execute(_USED, [{"token_id": key, "at_ms": at_ms} for key, at_ms in used.items()])
 
-    def _look_up(self, key: str, read: Callable[[], _Known | None]) -> _Known:
+    def _look_up(self, key: str, read: Callable[[], Known | None]) -> Known:
         # Whatever anybody commits, here or in another process (`headwater admin` beside a running hub), makes every
         # remembered key another; asked before reading, so that a change in between leaves no old answer behind.
         key = f"{self.db.version()} {key}"
@@ -152,7 +168,7 @@ class Actors:
             raise Unauthenticated
         return known
 
-    def _read_token(self, question: Select[*tuple[object, ...]], given: Mapping[str, object]) -> _Known | None:
+    def _read_token(self, question: Select[*tuple[object, ...]], given: Mapping[str, object]) -> Known | None:
         until_s = self.clock.tick_s() + self.settings.token_cache_s
         with self.db.read() as connection:
             rows = connection.execute(question, given).all()
@@ -167,9 +183,9 @@ class Actors:
             self._used[first.token_id] = now_ms
         roles = _roles((row.org_id, row.role) for row in rows)
         actor = Actor(first.id, first.name, first.is_admin, roles, first.token_role, first.token_id)
-        return _Known(actor, "", expires_ms, until_s)
+        return Known(actor, "", expires_ms, until_s)
 
-    def _read_session(self, digest: str) -> _Known | None:
+    def _read_session(self, digest: str) -> Known | None:
         until_s = self.clock.tick_s() + self.settings.token_cache_s
         with self.db.read() as connection:
             rows = connection.execute(_BY_SESSION, {"hash": digest}).all()
@@ -180,9 +196,9 @@ class Actors:
             return None
         roles = _roles((row.org_id, row.role) for row in rows)
         actor = Actor(first.id, first.name, first.is_admin, roles, session_hash=digest)
-        return _Known(actor, first.csrf, first.expires_ms, until_s)
+        return Known(actor, first.csrf, first.expires_ms, until_s)
 
-    def _read_user(self, user_id: int) -> _Known | None:
+    def _read_user(self, user_id: int) -> Known | None:
         until_s = self.clock.tick_s() + self.settings.token_cache_s
         with self.db.read() as connection:
             rows = connection.execute(_BY_USER_ID, {"id": user_id}).all()
@@ -190,7 +206,7 @@ class Actors:
             return None
         first = rows[0]
         actor = Actor(first.id, first.name, first.is_admin, _roles((row.org_id, row.role) for row in rows))
-        return _Known(actor, "", NEVER_MS, until_s)
+        return Known(actor, "", NEVER_MS, until_s)
 
 
 def _digest(credential: str) -> str:

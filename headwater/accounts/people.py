@@ -8,6 +8,7 @@ what the Actor remembers (T37). Refuses to know repos: who must follow a rename 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict, cast
@@ -27,10 +28,13 @@ Visibility = Literal["public", "private"]
 
 FULLNAME_LENGTH_MAX = 200
 EMAIL_LENGTH_MAX = 254  # RFC 5321 section 4.5.3.1.3, less the angle brackets
+FIRST_ADMIN = "admin"
+FIRST_ADMIN_TRIES = 100  # names like it, when it is taken
 OLD_NAMES_MAX = 10  # per namespace: every old name is kept from all others for ever
 PAGE_MAX = 1000
 _BY_HIMSELF = frozenset({"password", "profile"})  # the changes that a user makes to himself
 _SIGNS_OUT = frozenset({"password", "disabled"})  # those that end his sessions
+_UNSEATS = frozenset({"disabled", "not admin"})  # those after which he administers nothing
 _JOINERS = str.maketrans("", "", "\u200c\u200d")  # invisible, but Persian and Indic names are spelled with them
 
 
@@ -133,6 +137,7 @@ _USER = (
     .join(namespace, namespace.c.id == user.c.id)
     .where(namespace.c.state == "live", namespace.c.kind == "user")
 )
+_ABLE_ADMINS = _USER.where(user.c.is_admin, user.c.disabled.is_(False))
 
 
 def find(connection: Connection, where: ColumnElement[bool]) -> tuple[Namespace, int | None] | None:
@@ -259,6 +264,12 @@ def require_hub_admin(connection: Connection, actor: Actor) -> None:
         raise Forbidden("Only administrators of this hub may do this")
 
 
+def _keep_a_hub_admin(connection: Connection, space: Namespace) -> None:
+    """To be called before a user stops being one: nobody could administer the hub then, nor start it again."""
+    if {one.id for one in connection.execute(_ABLE_ADMINS.limit(2))} == {space.id}:
+        raise Conflict(f"{space.name!r} is the last administrator of this hub: make somebody else one first")
+
+
 def require_rule(connection: Connection, actor: Actor, space: Namespace) -> None:
     """Of an organization: its admins. Of a user: he himself, in a browser and not by token. Hub admins: of all."""
     require_sign_in(actor)
@@ -312,11 +323,22 @@ class People(Actors):
     def has_admin(self) -> bool:
         """Whether some administrator of the hub has a way in: a password, or a browser that is signed in."""
         signed_in = exists().where(session.c.user_id == user.c.id, session.c.expires_ms > self.clock.now_ms())
-        able = _USER.where(
-            user.c.is_admin, user.c.disabled.is_(False), or_(user.c.password_hash.is_not(None), signed_in)
-        )
+        able = _ABLE_ADMINS.where(or_(user.c.password_hash.is_not(None), signed_in))
         with self.db.read() as connection:
             return connection.execute(able.limit(1)).first() is not None
+
+    def first_admin(self) -> User:
+        """The administrator who was there first; one is made, under a name that is free, if the hub has none."""
+        with self.db.read() as connection:
+            row = connection.execute(_ABLE_ADMINS.order_by(user.c.id).limit(1)).one_or_none()
+        if row is not None:
+            return User(*row)
+        # Whoever else has the name, or had it, is not made administrator by a start of the hub.
+        for number in range(1, FIRST_ADMIN_TRIES + 1):
+            with contextlib.suppress(Conflict):
+                name = FIRST_ADMIN if number == 1 else f"{FIRST_ADMIN}-{number}"
+                return self.create_user(name, "Administrator", is_admin=True)
+        raise Conflict("This hub has no administrator: make one with `headwater admin user create NAME --admin`")
 
     def profile(self, name: str) -> Profile:
         with self.db.read() as connection:
@@ -397,14 +419,14 @@ class People(Actors):
         self._change_user(actor, name, "profile", fullname=check_fullname(fullname), email=check_email(email))
 
     def disable(self, actor: Actor, name: str) -> None:
-        """Signed out everywhere, and no token of his works, until he is enabled again."""
+        """Signed out everywhere, and no token of his works, until he is enabled again. Not the hub's last admin."""
         self._change_user(actor, name, "disabled", disabled=True)
 
     def enable(self, actor: Actor, name: str) -> None:
         self._change_user(actor, name, "enabled", disabled=False)
 
     def set_admin(self, actor: Actor, name: str, is_admin: bool) -> None:
-        """Makes an administrator of the whole hub, or an ordinary user again."""
+        """Makes an administrator of the whole hub, or an ordinary user again; one always stays."""
         self._change_user(actor, name, "admin" if is_admin else "not admin", is_admin=is_admin)
 
     def _change_user(self, actor: Actor, name: str, what: str, **columns: str | bool) -> None:
@@ -415,6 +437,8 @@ class People(Actors):
                 require_rule(connection, actor, space)
             else:
                 require_hub_admin(connection, actor)
+            if what in _UNSEATS:
+                _keep_a_hub_admin(connection, space)
             same = and_(*(user.c[column] == value for column, value in columns.items()))
             changed = connection.execute(
                 update(user).where(user.c.id == space.id, ~same | same.is_(None)).values(columns)
@@ -446,14 +470,15 @@ class People(Actors):
     def delete_namespace(self, actor: Actor, name: str) -> None:
         """Ends a user's or an organization's every grant for good; the name is kept from reuse (T38, T41).
 
-        An organization: by its admins. A user: by administrators of the hub. Conflict if he is the last admin of an
-        organization, or if a follower says so (repos are left).
+        An organization: by its admins. A user: by administrators of the hub. Conflict if he is the last admin of the
+        hub or of an organization, or if a follower says so (repos are left).
         """
         at_ms = self.clock.now_ms()
         with self.db.write() as connection:
             before = live(connection, name)
             if before.kind == "user":
                 require_hub_admin(connection, actor)
+                _keep_a_hub_admin(connection, before)
                 _refuse_last_admin(connection, before)
                 _end_user(connection, before.id, at_ms)
             else:

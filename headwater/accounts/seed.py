@@ -11,12 +11,13 @@ Only `name` must be there. Passwords and tokens are taken as they are: whoever m
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 from sqlalchemy import Connection, select, update
@@ -128,10 +129,10 @@ def _parsed(document: bytes) -> tuple[_Document, list[str]]:
     if len(document) > BYTES_MAX:
         raise Invalid(f"seed: the file has more than {BYTES_MAX} bytes")
     try:
-        raw = msgspec.json.decode(document)
+        raw = msgspec.json.decode(document.removeprefix(codecs.BOM_UTF8))  # editors of Windows write one
         parsed = msgspec.convert(raw, _Document)
     except msgspec.MsgspecError as error:
-        raise Invalid(f"seed: {error}") from error
+        raise Invalid(f"seed: {error}{_choices(str(error))}") from error
     except RecursionError:
         raise Invalid("seed: the file is nested too deeply") from None
     for what, entries in (("users", parsed.users), ("orgs", parsed.orgs)):
@@ -144,13 +145,25 @@ def _parsed(document: bytes) -> tuple[_Document, list[str]]:
     return parsed, _unknown_keys(raw)
 
 
+def _choices(text: str) -> str:
+    """What may stand where `text` says that something else does; '' if it says something else."""
+    known = {".token_role`": TokenRole, ".members[...]`": Role, ".default_visibility`": Visibility}
+    if text.startswith("Invalid enum value"):
+        for place, choices in known.items():
+            if text.endswith(place):
+                return f"; it is one of {', '.join(get_args(choices))}"
+    return ""
+
+
 def _unknown_keys(raw: Mapping[str, list[Mapping[str, object]]]) -> list[str]:
     found = Counter(key for key in raw if key not in _Document.__struct_fields__)
     for what, struct in (("users", _User), ("orgs", _Org)):
         found.update(
             f"{what}[].{key}" for entry in raw.get(what, []) for key in entry if key not in struct.__struct_fields__
         )
-    return [f"unknown key {key[:100]!r} ignored ({times} times)" for key, times in found.items()]
+    return [
+        f"unknown key {key[:100]!r} ignored{f' ({times} times)' if times > 1 else ''}" for key, times in found.items()
+    ]
 
 
 def _stored_hash(accounts: Accounts, name: str) -> str | None:

@@ -137,7 +137,8 @@ class Tokens(People):
                 question = question.where(token.c.user_id == actor.user_id)
             row = connection.execute(question).one_or_none()
             if row is None:
-                raise EntryMissing(str(token_id), text="You have no such token")
+                text = f"No token has the ID {token_id}" if actor is OPERATOR else "You have no such token"
+                raise EntryMissing(str(token_id), text=text)
             gone = {"revoked_ms": at_ms, "name": f"{row.name}{_REVOKED}{token_id}"}
             connection.execute(update(token).where(token.c.id == token_id).values(gone))
             tell(connection, "token.revoked", at_ms, actor, id=token_id, user_id=row.user_id, name=row.name)

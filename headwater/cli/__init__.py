@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 import click
@@ -12,8 +14,9 @@ from headwater.cli.admin_repos import repo
 from headwater.cli.carry import export, import_
 from headwater.cli.keep import backup, collect, rebuild, restore, verify, verify_download
 from headwater.cli.serve import serve
-from headwater.ground.errors import HeadwaterError
+from headwater.ground.errors import HeadwaterError, RepoMissing, Unavailable
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 OBSERVATORY = "observatory"
 STORE = "store"
 
@@ -46,8 +49,8 @@ def program() -> None:
     Make people and orgs: headwater admin --help
     Keep it safe:         headwater backup, headwater verify
 
-    Every option can also be set as HEADWATER_NAME in the environment, or in the TOML file that HEADWATER_CONFIG names;
-    all of them are listed at /docs/reference/settings of a running hub.
+    Settings, such as the options of `serve`, can also be given as HEADWATER_NAME in the environment or in the TOML file
+    that HEADWATER_CONFIG names; all of them are listed at /docs/reference/settings of a running hub.
     """  # noqa: D301 - a backspace as such: it tells click to keep the lines as they are
 
 
@@ -61,7 +64,9 @@ def main() -> None:
     try:
         program(standalone_mode=False)
     except HeadwaterError as error:
-        click.echo(f"headwater: {error.text}", err=True)
+        # to HTTP clients the name is not repeated; whoever may run this typed it himself, and may have typed several
+        named = f": {error.repo}" if isinstance(error, RepoMissing) else ""
+        click.echo(f"headwater: {error.text}{named}", err=True)
         sys.exit(error.exit_status)
     except click.exceptions.Abort:
         click.echo("headwater: stopped", err=True)
@@ -69,7 +74,12 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # `| head` has seen enough; what is left in the buffer must not be written either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         # a folder that can't be read or written: what the system says is all that there is to say
-        click.echo(f"headwater: {error}", err=True)
-        sys.exit(1)
+        where = error.filename2 or error.filename  # the second is where something was copied to
+        click.echo(f"headwater: {f'{where}: {error.strerror}' if where else error}", err=True)
+        sys.exit(Unavailable.exit_status if error.errno in FULL else 1)

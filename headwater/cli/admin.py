@@ -22,49 +22,52 @@ from headwater.accounts import OPERATOR, Accounts
 from headwater.accounts import seed as seeding
 from headwater.accounts.people import Kind
 from headwater.cli import address
+from headwater.cli.shared import DATA_HELP, FOLDER, of_a_hub, remembered_data
 from headwater.ground import names
 from headwater.ground.clock import iso
 from headwater.ground.errors import Conflict, EntryMissing
 from headwater.ground.settings import DAY_S, Settings, from_environment
 
 ROLES = ("admin", "write", "contributor", "read")
-_DATA = "headwater.admin.data"
 _OPEN = "headwater.admin.accounts"
 
 
 def open_accounts(settings: Settings) -> Accounts:
-    """The accounts of the data folder, which is made if there is none; close `.db` after use."""
+    """The accounts of a data folder; close `.db` after use."""
     # Put together as the hub itself is, so that repos follow a rename made here; loaded late, so that --help is quick.
     from headwater import app as root
 
+    return root.open_rooms(settings).accounts
+
+
+def open_or_begin(settings: Settings) -> Accounts:
+    """The same; the folder is made if there is none, so that a hub can be furnished before its first start."""
     data = Path(settings.data)
     if not data.exists():
         click.echo(f"Making a new data folder in {data.absolute()}", err=True)
         data.mkdir(parents=True, mode=0o700)
-    return root.open_rooms(settings).accounts
+    return open_accounts(settings)
 
 
-def _remember_data(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        ctx.meta[_DATA] = value
-
-
-_data_option = click.option(
-    "--data",
-    metavar="DIR",
-    expose_value=False,
-    callback=_remember_data,
-    help="The hub's data folder (setting `data`).",
-)
+_data_option = click.option("--data", type=FOLDER, expose_value=False, callback=remembered_data, help=DATA_HELP)
 _json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 _stdin_option = click.option("--password-stdin", is_flag=True, help="Read the password from standard input, one line.")
 
 
 def _accounts() -> Accounts:
-    """Opened once per run, when the first command needs it, so that --help works everywhere."""
+    """Of a hub that is there; opened once per run, when the command needs it, so that --help works everywhere."""
+    return _opened(lambda settings: open_accounts(of_a_hub(settings)))
+
+
+def _first_accounts() -> Accounts:
+    """For the commands that may be a hub's first ones."""
+    return _opened(open_or_begin)
+
+
+def _opened(opening: Callable[[Settings], Accounts]) -> Accounts:
     ctx = click.get_current_context()
     if _OPEN not in ctx.meta:
-        accounts = open_accounts(address.as_served(from_environment(data=ctx.meta.get(_DATA))))
+        accounts = opening(address.as_served(from_environment(data=remembered_data(ctx))))
         ctx.find_root().call_on_close(accounts.db.close)
         ctx.meta[_OPEN] = accounts
     opened: Accounts = ctx.meta[_OPEN]
@@ -105,7 +108,14 @@ def _day(at_ms: int | None) -> str:
 @click.group()
 @_data_option
 def admin() -> None:
-    """Users, organizations, members and tokens of a hub; also while it runs."""
+    """Users, organizations, members, tokens and repos. Also while the hub runs.
+
+    \b
+    headwater admin user create ada --fullname "Ada L."
+    headwater admin org create acme --admin ada
+    headwater admin token create ada laptop --role write
+    headwater admin repo create ada/my-model
+    """  # noqa: D301 - a backspace as such: it tells click to keep the lines as they are
 
 
 @admin.group()
@@ -116,8 +126,8 @@ def user() -> None:
 @user.command("create")
 @_data_option
 @click.argument("name")
-@click.option("--fullname", default="")
-@click.option("--email", default="")
+@click.option("--fullname", default="", help="The name that people read.")
+@click.option("--email", default="", help="Where mail reaches the user.")
 @click.option("--admin", "is_admin", is_flag=True, help="May administer the whole hub.")
 @click.option("--ask-password", is_flag=True, help="Ask for a password now.")
 @_stdin_option
@@ -125,7 +135,7 @@ def user_create(
     *, name: str, fullname: str, email: str, is_admin: bool, ask_password: bool, password_stdin: bool
 ) -> None:
     """Make a user. Without a password, print a one-time link by which he signs in."""
-    accounts = _accounts()
+    accounts = _first_accounts()
     password = _password(password_stdin) if ask_password or password_stdin else None
     made = accounts.create_user(name, fullname, email, password, is_admin)
     click.echo(f"Made the user {made.name}.", err=True)
@@ -165,7 +175,7 @@ def user_set_password(name: str, password_stdin: bool) -> None:
 @click.option("--fullname", help="The name that people read; '' for none.")
 @click.option("--email", help="Where mail reaches the user; '' for none.")
 def user_set_profile(name: str, fullname: str | None, email: str | None) -> None:
-    """Change a user's full name or e-mail address, and leave what is not given."""
+    """Change a user's full name or e-mail address. What is not given stays."""
     accounts = _accounts()
     found = accounts.user(name)
     accounts.set_profile(
@@ -205,7 +215,7 @@ def user_make_admin(name: str, undo: bool) -> None:
 @_data_option
 @click.argument("name")
 def user_link(name: str) -> None:
-    """Print a link that signs the user in, once (setting `signin_link_s`), to the hub as it was last served."""
+    """Print a link that signs the user in once. It lasts for `signin_link_s`, and leads to the hub as last served."""
     accounts = _accounts()
     _print_link(accounts, accounts.user(name).id)
 
@@ -223,12 +233,12 @@ def org() -> None:
 @org.command("create")
 @_data_option
 @click.argument("name")
-@click.option("--fullname", default="")
+@click.option("--fullname", default="", help="The name that people read.")
 @click.option("--visibility", type=click.Choice(["public", "private"]), help="Of new repos whose creator does not say.")
 @click.option("--admin", "admin_name", metavar="USER", help="Its first member, who may add others.")
 def org_create(name: str, fullname: str, visibility: str | None, admin_name: str | None) -> None:
     """Make an organization."""
-    accounts = _accounts()
+    accounts = _first_accounts()
     if admin_name is not None:
         accounts.user(admin_name)  # before the organization is there without him
     accounts.create_org(OPERATOR, name, fullname, visibility)
@@ -254,7 +264,7 @@ def org_list(as_json: bool) -> None:
 @click.argument("name")
 @click.argument("visibility", type=click.Choice(["public", "private"]))
 def org_set_visibility(name: str, visibility: str) -> None:
-    """Visibility of an organization's new repos whose creator does not say."""
+    """Visibility of new repos whose creator does not say."""
     _accounts().set_org(OPERATOR, name, default_visibility=visibility)
 
 
@@ -273,7 +283,7 @@ def _add_names(group: click.Group, kind: Kind) -> None:
     @click.argument("name")
     @click.argument("new")
     def rename(name: str, new: str) -> None:
-        """Give another name; the old one leads to it and is never given to anybody else."""
+        """Give another name. The old one leads to it and is never given to anybody else."""
         accounts = _accounts()
         accounts.rename_namespace(OPERATOR, _exactly(accounts, name, kind), new)
 
@@ -352,7 +362,7 @@ def token() -> None:
 @_data_option
 @click.argument("user_name", metavar="USER")
 @click.argument("name")
-@click.option("--role", type=click.Choice(["read", "write"]), default="read", show_default=True)
+@click.option("--role", type=click.Choice(["read", "write"]), default="read", show_default=True, help="What it may do.")
 @click.option("--days", type=click.IntRange(1, 36_500), help="Ends after so many days.")
 def token_create(user_name: str, name: str, role: str, days: int | None) -> None:
     """Make a token and print it: it is shown only this once."""
@@ -393,14 +403,20 @@ def token_revoke(token_id: int) -> None:
 @_data_option
 @click.argument("file", type=click.File("rb"))
 def seed(file: BinaryIO) -> None:
-    """Make the users and organizations of a JSON FILE ('-': standard input) hold.
+    """Make the users and organizations of a JSON FILE hold. '-' is standard input.
 
     {"users": [{"name", "fullname", "email", "password", "token", "token_role"}], "orgs": [{"name", "fullname",
     "members": {"USER": "ROLE"}, "default_visibility"}]}. Only names must be there. The same file twice changes
     nothing; a file with a mistake changes nothing either.
     """
-    report = seeding.seed(_accounts(), file.read(seeding.BYTES_MAX + 1))
+    report = seeding.seed(_first_accounts(), file.read(seeding.BYTES_MAX + 1))
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
-    done = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in report.counts.items())
-    click.echo(done or "Everything held already.")
+    click.echo(", ".join(map(_counted, report.counts.items())) or "Everything held already.")
+
+
+def _counted(counted: tuple[str, int]) -> str:
+    """`orgs_created` twice: "2 organizations created"."""
+    what, count = counted
+    noun, done = what.replace("orgs", "organizations").split("_")
+    return f"{count} {noun if count != 1 else noun.removesuffix('s')} {done}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -11,12 +9,11 @@ import msgspec
 from sqlalchemy import select
 
 from headwater.accounts import OPERATOR
-from headwater.cli.shared import json_option
+from headwater.cli.shared import data_option, json_option, rooms_of
 from headwater.ground import names
 from headwater.ground.clock import iso
 from headwater.ground.errors import RepoMissing
 from headwater.ground.names import REPO_TYPES, RepoId
-from headwater.ground.settings import from_environment
 from headwater.repos.registry import SDKS
 from headwater.repos.tables import repo as repo_table
 
@@ -24,20 +21,10 @@ if TYPE_CHECKING:
     from headwater.front.rooms import Rooms
     from headwater.repos import Deleted
 
-_data_option = click.option("--data", metavar="DIR", help="The hub's data folder (setting `data`).")
-_type_option = click.option("--type", "kind", type=click.Choice(REPO_TYPES), default="model", show_default=True)
+_type_option = click.option(
+    "--type", "kind", type=click.Choice(REPO_TYPES), default="model", show_default=True, help="What NAME is."
+)
 _visibility = click.Choice(["public", "private"])
-
-
-@contextmanager
-def _rooms(data: str | None) -> Iterator[Rooms]:
-    from headwater import app as root
-
-    rooms = root.open_rooms(from_environment(data=data))
-    try:
-        yield rooms
-    finally:
-        rooms.db.close()
 
 
 def _id(kind: str, name: str) -> RepoId:
@@ -52,27 +39,30 @@ def repo() -> None:
 @repo.command("create")
 @click.argument("name")
 @_type_option
-@_data_option
+@data_option
 @click.option("--visibility", type=_visibility, help="Default: the organization's, else the hub's.")
 @click.option("--sdk", type=click.Choice(SDKS), help="What runs a space. Default: static.")
 def create(name: str, kind: str, data: str | None, visibility: str | None, sdk: str | None) -> None:
-    """Make the repo NAME: `namespace/name`, or `name` alone for one without a namespace, such as gpt2."""
+    """Make the repo NAME. That is `namespace/name`, or `name` alone for one without a namespace, such as gpt2."""
     private = None if visibility is None else visibility == "private"
     if kind == "space":
         sdk = sdk or "static"
-    with _rooms(data) as rooms:
-        made = rooms.repos.registry.create(OPERATOR, _id(kind, name), private, sdk)
+    rid = _id(kind, name)
+    with rooms_of(data) as rooms:
+        if rid.namespace:
+            rooms.accounts.namespace(rid.namespace)  # the operator may do everything, but not for nobody
+        made = rooms.repos.registry.create(OPERATOR, rid, private, sdk)
     for warning in made.warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo(made.repo.rid.full)
 
 
 @repo.command("list")
-@_data_option
+@data_option
 @json_option
 def listing(data: str | None, as_json: bool) -> None:
     """All repos, private ones too."""
-    with _rooms(data) as rooms, rooms.db.read() as connection:
+    with rooms_of(data) as rooms, rooms.db.read() as connection:
         rows = connection.execute(
             select(repo_table).where(repo_table.c.state == "live").order_by(repo_table.c.type, repo_table.c.key)
         ).all()
@@ -95,10 +85,10 @@ def listing(data: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("visibility", type=_visibility)
 @_type_option
-@_data_option
+@data_option
 def set_visibility(name: str, visibility: str, kind: str, data: str | None) -> None:
-    """Show a repo to everybody, or to its namespace's members alone."""
-    with _rooms(data) as rooms:
+    """Show a repo to everybody, or to its members alone."""
+    with rooms_of(data) as rooms:
         found = rooms.repos.registry.open(OPERATOR, _id(kind, name), "admin")
         rooms.repos.registry.update(OPERATOR, found, visibility == "private")
 
@@ -107,17 +97,17 @@ def set_visibility(name: str, visibility: str, kind: str, data: str | None) -> N
 @click.argument("name")
 @click.argument("new")
 @_type_option
-@_data_option
+@data_option
 def move(name: str, new: str, kind: str, data: str | None) -> None:
-    """Give a repo another name or owner; the old name leads to it from now on."""
-    with _rooms(data) as rooms:
+    """Give a repo another name or owner. The old name leads to it from now on."""
+    with rooms_of(data) as rooms:
         rooms.repos.registry.move(OPERATOR, _id(kind, name), _id(kind, new))
 
 
 @repo.command("delete")
 @click.argument("name")
 @_type_option
-@_data_option
+@data_option
 @click.option("--now", is_flag=True, help="For good: it can't be brought back.")
 @click.confirmation_option(prompt="Delete this repo for everybody?")
 def delete(name: str, kind: str, data: str | None, now: bool) -> None:
@@ -125,7 +115,7 @@ def delete(name: str, kind: str, data: str | None, now: bool) -> None:
     from headwater.upkeep import leaving
 
     rid = _id(kind, name)
-    with _rooms(data) as rooms:
+    with rooms_of(data) as rooms:
         dying = rooms.repos.registry.open(OPERATOR, rid, "admin")
         with rooms.db.read() as connection:
             left = leaving.leaving(connection, OPERATOR, dying.id, rooms.clock.now_ms())
@@ -137,11 +127,11 @@ def delete(name: str, kind: str, data: str | None, now: bool) -> None:
 
 
 @repo.command("deleted")
-@_data_option
+@data_option
 @json_option
 def deleted(data: str | None, as_json: bool) -> None:
-    """Deleted repos that can be brought back, and until when; the newest first."""
-    with _rooms(data) as rooms:
+    """Deleted repos that can be brought back, and until when. The newest first."""
+    with rooms_of(data) as rooms:
         found = rooms.repos.registry.deleted(OPERATOR)
     shown = [
         {
@@ -163,11 +153,11 @@ def deleted(data: str | None, as_json: bool) -> None:
 @repo.command("undelete")
 @click.argument("name")
 @_type_option
-@_data_option
+@data_option
 @click.option("--to", metavar="NAME", help="Another name in the same namespace, if the old one is taken.")
 def undelete(name: str, kind: str, data: str | None, to: str | None) -> None:
-    """Bring back the repo that was deleted last as NAME; or the one of that number, written '#12'."""
-    with _rooms(data) as rooms:
+    """Bring back the repo that was deleted last as NAME. Or the one of that number, written '#12'."""
+    with rooms_of(data) as rooms:
         found = _deleted(rooms, kind, name)
         target = None if to is None else names.repo_id(found.repo.rid.type, to)
         back = rooms.repos.registry.undelete(OPERATOR, found.repo.id, target)
@@ -177,11 +167,11 @@ def undelete(name: str, kind: str, data: str | None, to: str | None) -> None:
 @repo.command("purge")
 @click.argument("name")
 @_type_option
-@_data_option
+@data_option
 @click.confirmation_option(prompt="Give up this deleted repo, so that it can't be brought back?")
 def purge(name: str, kind: str, data: str | None) -> None:
-    """Give up a deleted repo before its time is over; NAME as for `undelete`. Its bytes are free within the hour."""
-    with _rooms(data) as rooms:
+    """Give up a deleted repo before its time is over. NAME as for `undelete`; its bytes are free within the hour."""
+    with rooms_of(data) as rooms:
         rooms.repos.registry.purge(OPERATOR, _deleted(rooms, kind, name).repo.id)
 
 

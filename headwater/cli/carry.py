@@ -78,7 +78,7 @@ def _wanted(rooms: Rooms, repos: Sequence[str], kind: str, *, every: bool) -> li
 @click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), required=True,
               help="An empty or new folder.")  # fmt: skip
 @click.option("--all", "every", is_flag=True, help="Every repo of the hub, instead of naming them.")
-@click.option("--type", "kind", type=click.Choice(REPO_TYPES), default="model", show_default=True)
+@click.option("--type", "kind", type=click.Choice(REPO_TYPES), default="model", show_default=True, help="What REPO is.")
 @click.option("--revision", metavar="REV", help="Only the files of this branch, tag or commit, without history.")
 @click.option("--pulls", is_flag=True, help="The refs of pull requests too.")
 @click.option("--part-size", default=PART_SIZE, show_default=True, help="What a file of the bundle may have at most.")
@@ -96,7 +96,7 @@ def export(
     data: str | None,
     as_json: bool,
 ) -> None:
-    """Write repos with their history and all their files into a folder, also while the hub serves.
+    """Write repos with history and all files into a folder. Also while the hub serves.
 
     Private repos too: whoever has the folder has them. The last line is the SHA-256 of the bundle's manifest; tell it
     to whoever imports the bundle, by another way than the bundle itself.
@@ -135,7 +135,7 @@ def import_(
     data: str | None,
     as_json: bool,
 ) -> None:
-    """Make the repos of the bundle FOLDER repos of this hub, or bring those that it has up to date.
+    """Take in the repos of the bundle FOLDER. Those that the hub has are brought up to date.
 
     Everything in the bundle is checked before anything of it can be seen. Without a running hub this needs the data
     folder for itself. Run again, it changes nothing.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -29,24 +29,38 @@ _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
               help="Percent of the stored bytes to read and hash.")  # fmt: skip
 @json_option
 def verify(data: str | None, read_percent: float, as_json: bool) -> None:
-    """Check everything against its hash, also while the hub serves. Exit status 22 if anything is wrong."""
+    """Check everything against its hash. Also while the hub serves. Exit status 22 if anything is wrong.
+
+    \b
+    headwater verify --read-data 5      # and read 5 % of the bytes, chosen by chance
+    """  # noqa: D301 - a backspace as such: it tells click to keep the lines as they are
     from headwater.upkeep import verify as checking
 
-    problems: list[Any] = []
+    problems: list[checking.Problem] = []
     done = 0
-    with rooms_of(data) as rooms, bar("verifying") as show:
-        total = checking.count(rooms.db, rooms.store)
 
-        def step(count: int) -> None:
-            nonlocal done
-            done += count
-            show(done, total)
+    def tell(problem: checking.Problem) -> None:
+        problems.append(problem)
+        if not as_json:
+            named = problem.files or problem.repos
+            click.echo("\n  touches ".join([f"{problem.what} {problem.name}: {problem.text}", *named]))
 
-        for problem in checking.verify(rooms.db, rooms.repos, rooms.store, rooms.xets, read_percent, step):
-            problems.append(problem)
-            if not as_json:
-                named = problem.files or problem.repos
-                click.echo("\n  touches ".join([f"{problem.what} {problem.name}: {problem.text}", *named]))
+    try:
+        with rooms_of(data) as rooms, bar("verifying") as show:
+            total = checking.count(rooms.db, rooms.store)
+
+            def step(count: int) -> None:
+                nonlocal done
+                done += count
+                show(done, total)
+
+            for problem in checking.verify(rooms.db, rooms.repos, rooms.store, rooms.xets, read_percent, step):
+                tell(problem)
+    except Corrupt as error:
+        # So damaged that it can't be opened, or not be read to its end: what it names can't be checked.
+        database = Path(settings_of(data).data).resolve() / "headwater.sqlite"
+        text = f"{error.text.replace(checking.ADVICE, '')} Nothing more can be checked; restore it from a backup."
+        tell(checking.Problem("database", str(database), text))
     if as_json:
         click.echo(msgspec.json.encode({"checked": done, "read_percent": read_percent, "problems": problems}))
     else:
@@ -60,7 +74,12 @@ def verify(data: str | None, read_percent: float, as_json: bool) -> None:
 @data_option
 @json_option
 def backup(target: Path, data: str | None, as_json: bool) -> None:
-    """Copy the whole hub into the folder TARGET, also while it serves. Run again, it copies only what is new."""
+    """Copy the whole hub into the folder TARGET. Also while it serves; run again, it copies only what is new.
+
+    \b
+    headwater backup /mnt/backup/hub
+    headwater restore /mnt/backup/hub --data /srv/headwater-restored
+    """  # noqa: D301 - a backspace as such: it tells click to keep the lines as they are
     from headwater.upkeep import backup as keeping
 
     settings = settings_of(data)
@@ -85,13 +104,16 @@ def restore(source: Path, data: str | None) -> None:
     folder = Path(from_environment(data=data).data)
     with bar("restoring") as show:
         manifest = keeping.restore(source, folder, show)
-    click.echo(f"{folder} is the hub as of {manifest.made} (event {manifest.event_id}); now run: headwater verify")
+    click.echo(
+        f"{folder} is the hub as of {manifest.made} (event {manifest.event_id}); "
+        f"now run: headwater verify --data {shlex.quote(str(folder))}"
+    )
 
 
 @click.command()
 @data_option
 def rebuild(data: str | None) -> None:
-    """Throw away everything derived (search, tags, sizes) and make it again from the truth."""
+    """Make search, tags and sizes anew from the truth. All that is derived is thrown away first."""
     with rooms_of(data) as rooms, bar("rebuilding") as show:
         count = rooms.index.rebuild(show)
     click.echo(f"{count} repos read again")
@@ -101,7 +123,7 @@ def rebuild(data: str | None) -> None:
 @data_option
 @json_option
 def collect(data: str | None, as_json: bool) -> None:
-    """Collect abandoned uploads and bytes that no repo holds; a running hub does so by itself every hour."""
+    """Collect abandoned uploads and bytes that no repo holds. A running hub does so by itself every hour."""
     from headwater import app as root
 
     settings = settings_of(data)
@@ -120,7 +142,7 @@ def collect(data: str | None, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(file_okay=False, exists=True, path_type=Path))
 @json_option
 def verify_download(folder: Path, as_json: bool) -> None:
-    """Check a downloaded snapshot or a client's cache (FOLDER) file by file against the names of its blobs.
+    """Check a download, file by file, against its hashes. FOLDER is a snapshot, a client's cache or a --local-dir.
 
     A client's cache names every blob by its hash: SHA-256 for large files, git's SHA-1 for small ones. For a folder
     made with --local-dir, the hashes come from its .cache/huggingface/download/*.metadata. Nothing is asked of a

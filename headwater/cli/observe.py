@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from headwater.cli.shared import rooms_of
+from headwater.cli.shared import data_option, rooms_of
 from headwater.ground.clock import SystemClock
 from headwater.ground.errors import Invalid
 from headwater.ground.settings import from_environment
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from headwater.observatory.imports.own_events import Whose
     from headwater.observatory.world import World
 
-data_option = click.option("--data", metavar="DIR", help="The hub's data folder (setting `data`).")
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 PROBLEMS_SHOWN = 10
 
@@ -75,13 +74,14 @@ class Watching:
 @contextmanager
 def watching() -> Iterator[Watching]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[amount]}"))
-    with _Metered(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
+    console, shown = Console(stderr=True), (*columns, TimeElapsedColumn())
+    with _Metered(*shown, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield Watching(progress)
 
 
 @click.group()
 def observatory() -> None:
-    """The open-model ecosystem measured: import data, ask, check claims."""
+    """The open-model ecosystem measured: import, ask, check."""
 
 
 @observatory.command("import")

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headwater.cli.observe import data_option, json_option, open_world, watching
+from headwater.cli.observe import json_option, open_world, watching
+from headwater.cli.shared import data_option
 from headwater.ground.errors import Conflict, Invalid
 
 if TYPE_CHECKING:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
+import os
+import shutil
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from headwater.accounts import people
 from headwater.cli import address
-from headwater.ground import log
+from headwater.ground import large_pages, log
 from headwater.ground.errors import Unavailable
-from headwater.ground.settings import Settings, from_environment
+from headwater.ground.settings import DAY_S, Settings, from_environment
 
-FIRST_ADMIN = "admin"
+PREFIX = "HEADWATER_"
+OTHER_NAMES = {"HEADWATER_CONFIG", "HEADWATER_CRASH_AT", "HEADWATER_TEMPLATES_RELOAD"}  # the last two: of tests
 GC_THRESHOLDS = (20_000, 20, 50)  # requests leave few cycles behind; the usual 700 collects all the time
 
 
@@ -50,8 +56,9 @@ def listening(settings: Settings) -> Any:
         try:
             sock.bind((settings.host, settings.port))
         except OSError as error:
+            option = "--host" if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror) else "--port"
             raise Unavailable(
-                f"Can't listen on {settings.host}:{settings.port}: {error.strerror}. Choose another with --port."
+                f"Can't listen on {settings.host}:{settings.port}: {error.strerror}. Choose another with {option}."
             ) from error
         yield sock
 
@@ -63,6 +70,7 @@ def run(given: Settings, sock: socket.socket) -> None:
     from headwater.front.protocol import uvicorn_options
 
     settings = address.reachable(given)
+    make_private(Path(settings.data))
     with root.owning(Path(settings.data)):
         rooms = root.open_rooms(settings)
         root.prepare(rooms)
@@ -78,6 +86,7 @@ def run(given: Settings, sock: socket.socket) -> None:
         # What stands now stands for good: a full collection over it would stop every request for 50 ms.
         gc.collect()
         gc.freeze()
+        large_pages.gather()
         gc.set_threshold(*GC_THRESHOLDS)
         try:
             _serve(server, sock)
@@ -85,6 +94,12 @@ def run(given: Settings, sock: socket.socket) -> None:
             root.stop_work(rooms)
             app.close()
             rooms.db.close()
+
+
+def make_private(data: Path) -> None:
+    """A new data folder is its owner's alone, for private repos lie in it. One that is there keeps its mode."""
+    with contextlib.suppress(OSError):  # `owning` tells it, and what to do
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _serve(server: Any, sock: socket.socket) -> None:
@@ -96,26 +111,38 @@ def _serve(server: Any, sock: socket.socket) -> None:
 
 
 def announce(rooms: Any, given: Settings) -> None:
-    """Where it is and, while nobody can administer it, a way in. To stderr, and never into the log."""
+    """Where it is and, while nobody can administer it, a way in: a new link at every start until somebody came in.
+
+    To stderr, and never into the log.
+    """
     settings: Settings = rooms.settings
-    lines = [f"Headwater serves {settings.base_url}"]
+    lines = [f"warning: {name} is in the environment and no setting" for name in _unknown(os.environ)]
+    if shutil.which("git") is None:
+        lines.append("warning: git is not installed: whoever clones, fetches or pushes by git is refused")
+    lines.append(f"Headwater serves {settings.base_url}")
     if settings.public_url != given.public_url:
         lines.append("            (a guess: every address of this machine is listened on; set --public-url to another)")
     lines.append(f"  data      {Path(settings.data).resolve()}")
     if not rooms.accounts.has_admin():
-        lines.append(f"  sign in   {first_link(rooms, settings)}")
-        lines.append("            (once, within a day; it makes you the administrator)")
+        first = rooms.accounts.first_admin()
+        lines.append(f"  sign in   {settings.base_url}/login/link/{rooms.accounts.make_signin_link(first.id)}")
+        whom = "the administrator" if first.name == people.FIRST_ADMIN else f"the administrator {first.name}"
+        lines.append(f"            (once, within {_span(settings.signin_link_s)}; it makes you {whom})")
     lines.append(f"  clients   export HF_ENDPOINT={settings.base_url}")
     click.echo("\n".join(lines), err=True)
     sys.stderr.flush()
 
 
-def first_link(rooms: Any, settings: Settings) -> str:
-    """A one-time link for the first administrator; made anew at every start until one has a password or a session."""
-    from headwater.ground.errors import HeadwaterError
+def _unknown(environ: Iterable[str]) -> list[str]:
+    """A mistyped setting would be the default, and nobody would know. Names alone: a value may be a secret."""
+    known = {f"{PREFIX}{field.upper()}" for field in Settings.__struct_fields__} | OTHER_NAMES
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
 
-    try:
-        user = rooms.accounts.user(FIRST_ADMIN)
-    except HeadwaterError:
-        user = rooms.accounts.create_user(FIRST_ADMIN, "Administrator", "", None, is_admin=True)
-    return f"{settings.base_url}/login/link/{rooms.accounts.make_signin_link(user.id)}"
+
+def _span(length_s: int) -> str:
+    """In the largest unit that it is a whole number of."""
+    for unit, unit_s in (("day", DAY_S), ("hour", 3600), ("minute", 60)):
+        if length_s and length_s % unit_s == 0:
+            count = length_s // unit_s
+            return f"{count} {unit}s" if count > 1 else f"{'an' if unit == 'hour' else 'a'} {unit}"
+    return f"{length_s} seconds"

@@ -17,13 +17,30 @@ from headwater.ground.settings import Settings, from_environment
 if TYPE_CHECKING:
     from headwater.front.rooms import Rooms
 
-data_option = click.option("--data", type=click.Path(file_okay=False), help="The hub's data folder.")
+FOLDER = click.Path(file_okay=False)
+DATA_HELP = "The hub's data folder (./headwater-data)."
+_DATA = "headwater.data"
+
+
+def remembered_data(ctx: click.Context, _parameter: object = None, value: str | None = None) -> str | None:
+    """What `--data` names, before the command's own name or behind it."""
+    if value is not None:
+        ctx.meta[_DATA] = value
+    found: str | None = ctx.meta.get(_DATA)
+    return found
+
+
+data_option = click.option("--data", type=FOLDER, callback=remembered_data, help=DATA_HELP)
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 
 
 def settings_of(data: str | None) -> Settings:
     """Of a hub that is there: no command makes a data folder by mistake."""
-    settings = from_environment(data=data)
+    return of_a_hub(from_environment(data=data))
+
+
+def of_a_hub(settings: Settings) -> Settings:
+    """The same, or Invalid if the data folder is not there."""
     if not (Path(settings.data) / "headwater.sqlite").exists():
         raise Invalid(f"{Path(settings.data).resolve()} is no data folder of a hub; name one with --data")
     return settings
@@ -42,7 +59,8 @@ def rooms_of(data: str | None) -> Iterator[Rooms]:
 
 @contextmanager
 def bar(what: str, *columns: ProgressColumn) -> Iterator[Callable[[int, int], None]]:
-    """Progress on stderr: `show(done, total)`."""
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    """Progress on stderr, if somebody looks: `show(done, total)`. In a file or a pipe it would be rubbish."""
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -36,7 +36,9 @@ LOOK_S = 1.0
 KIB = 1024
 UNFOLDED_COLUMNS = 4_096  # wider than any row
 
-type_option = click.option("--type", "kind", type=click.Choice(REPO_TYPES), default="model", show_default=True)
+type_option = click.option(
+    "--type", "kind", type=click.Choice(REPO_TYPES), default="model", show_default=True, help="What REPO is."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def _files(rooms: Rooms, kind: str, name: str | None) -> list[File]:
 
 @click.group("store")
 def store_commands() -> None:
-    """How files are stored: seal them, see what it brought, check, pause."""
+    """How files are stored: seal them, see why, check, pause."""
 
 
 def _chosen(name: str | None, all_repos: bool) -> None:
@@ -127,6 +129,8 @@ def _store_all(data: str | None, kind: str, repo: str | None, as_json: bool, *, 
         sealing = root.sealing_of(rooms, lambda: True, show)
         work = sealing.work
         files = _files(rooms, kind, repo)
+        if not files:
+            click.echo("No stored files: what is small lies in git.", err=True)
         for number, file in enumerate(files):
             work.look(file.sha256, file.name, file.size)
             show(number + 1, len(files))

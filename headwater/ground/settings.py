@@ -7,6 +7,7 @@ otherwise; limits carry their reason in the description.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,7 +60,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     lfs_file_max: Annotated[int, Meta(description="One LFS or Xet file, refused before a byte is sent.")] = 500 * 10**9
     lfs_batch_max: Annotated[int, Meta(description="Objects in one LFS batch request; git-lfs sends 100.")] = 1000
     lfs_part_size: Annotated[
-        int, Meta(description="Part size of LFS multipart uploads; larger files than this are offered in parts.")
+        int, Meta(ge=1, description="Part size of LFS multipart uploads; larger files than this are offered in parts.")
     ] = 512 * MIB
     push_max: Annotated[int, Meta(description="Bytes of one git push (packs hold no LFS content).")] = 2 * GIB
     shard_max: Annotated[int, Meta(description="One Xet shard; what old clients send may exceed 64 MiB.")] = 96 * MIB
@@ -152,7 +153,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     xet_token_s: Annotated[
         int, Meta(ge=120, description="Lifetime of a Xet token; clients refresh 30 to 60 s before the end.")
     ] = 900
-    signed_url_s: Annotated[int, Meta(ge=60, description="Lifetime of signed upload and range URLs.")] = 3600
+    signed_url_s: Annotated[
+        int,
+        Meta(ge=60, description="Lifetime of signed upload and range URLs; those of large LFS uploads live longer."),
+    ] = 3600
 
     # log
     log_level: Annotated[
@@ -167,6 +171,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             return self.public_url.rstrip("/")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
+
+
+_ADDRESS = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?\Z", re.IGNORECASE)
 
 
 def load(file: Path | None, environ: Mapping[str, str], given: Mapping[str, Any]) -> Settings:
@@ -185,9 +192,15 @@ def load(file: Path | None, environ: Mapping[str, str], given: Mapping[str, Any]
     values.update({name: value for name, value in given.items() if value is not None})
     try:
         # strict=False reads numbers and booleans out of the environment's text
-        return msgspec.convert(values, Settings, strict=False)
+        made = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise Invalid(f"settings: {error}; see docs/reference/settings.md") from error
+    if made.public_url and not _ADDRESS.match(made.public_url):
+        raise Invalid(
+            f"settings: public_url: {made.public_url[:200]!r} is no address that links can begin with: it has to be "
+            "http:// or https://, a host, and a path at most"
+        )
+    return made
 
 
 def from_environment(**given: Any) -> Settings:

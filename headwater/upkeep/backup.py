@@ -31,6 +31,8 @@ from headwater.store.tables import blob, pack, xorb
 FORMAT = 1
 MANIFEST = "backup.json"
 DATABASE = "headwater.sqlite"
+LOCK = "lock"  # in a data folder since its first start; a backup never has it
+PRIVATE = 0o700  # of folders that are made here: they hold private repos, in the clear
 TRIES = 5  # to list a repository's packs while they are being joined, or to follow a hub that deletes
 
 
@@ -55,7 +57,9 @@ def backup(data: Path, target: Path, version: str, made: str, progress: Callable
     """A copy of the data folder as it is now. Run again over the same target, it copies what is new."""
     if target.resolve().is_relative_to(data.resolve()):
         raise Invalid(f"The backup folder {target} lies inside the data folder {data}; choose another place")
-    target.mkdir(parents=True, exist_ok=True)
+    if (target / LOCK).exists():
+        raise Conflict(f"{target} is the data folder of a hub, which a backup would overwrite; choose another place")
+    target.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     # a backup that is being renewed is none until it is whole again
     (target / MANIFEST).unlink(missing_ok=True)
     report = _copy_marked(data, target, progress)
@@ -198,7 +202,10 @@ def restore(source: Path, data: Path, progress: Callable[[int, int], None]) -> M
         raise Invalid(f"{source / MANIFEST} can't be read: {error}") from error
     if manifest.format > FORMAT:
         raise Invalid(f"{source} was made by Headwater {manifest.version}; restore it with that version or a later one")
-    data.mkdir(parents=True, exist_ok=True)
+    for name in (DATABASE, "secret"):
+        if not (source / name).is_file():
+            raise Corrupt(f"{source} is no whole backup any more: {name} is missing")
+    data.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     if any(data.iterdir()):
         raise Conflict(f"{data} is not empty; give an empty folder to restore into")
     files = [file for file in source.rglob("*") if file.is_file() and _belongs(file.name)]

@@ -15,6 +15,7 @@ from headwater.repos.tables import hold, repo
 from headwater.store import Store, Xets, check
 from headwater.store.tables import blob_xorb
 
+ADVICE = "; run `headwater verify`"  # what errors of damaged repos say to everybody else
 FILES_NAMED_MAX = 200  # of one finding
 FILES_ASKED_MAX = 10_000  # of those that stand on a damaged tensor: below SQLite's limit of variables
 
@@ -73,7 +74,7 @@ def _of_repo(repos: Repos, repo_id: int) -> Iterator[str]:
         yield from repos.git.problems(repo_id)
         yield from _unheld(repos, repo_id)
     except HeadwaterError as error:
-        yield error.text
+        yield error.text.replace(ADVICE, "")
 
 
 def _unheld(repos: Repos, repo_id: int) -> Iterator[str]:

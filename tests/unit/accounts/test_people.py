@@ -150,6 +150,7 @@ def test_only_he_himself_in_a_browser_or_an_administrator_renames_a_user(
 def test_authority_is_what_the_database_says_now(accounts: Accounts, somebody: Callable[..., Actor]) -> None:
     boss = somebody("boss", is_admin=True)
     accounts.create_user("alice")
+    accounts.create_user("root1", is_admin=True)
     accounts.disable(boss, "alice")
     accounts.set_admin(OPERATOR, "boss", is_admin=False)
     assert boss.is_admin  # what he came with
@@ -211,6 +212,8 @@ def test_every_change_tells_one_event_and_a_change_to_the_same_none(accounts: Ac
         ("namespace.renamed", lambda: accounts.rename_namespace(OPERATOR, "alice", "alicia")),
         ("namespace.deleted", lambda: accounts.delete_namespace(OPERATOR, "alicia")),
     ]
+    accounts.create_user("root1", is_admin=True)
+    told()
     for kind, step in steps:
         step()
         (event,) = told()
@@ -294,8 +297,43 @@ def test_an_administrator_is_there_once_he_has_a_way_in(accounts: Accounts, cloc
     assert not accounts.has_admin()
     accounts.set_password(OPERATOR, "root1", "correct horse")
     assert accounts.has_admin()
+    accounts.create_user("root2", is_admin=True)
     accounts.disable(OPERATOR, "root1")
     assert not accounts.has_admin()
+
+
+def test_the_last_administrator_of_the_hub_stays_one(accounts: Accounts, told: Told) -> None:
+    accounts.create_user("root1", is_admin=True)
+    accounts.create_user("root2", is_admin=True)
+    accounts.disable(OPERATOR, "root2")
+    told()
+    for unseat in (
+        lambda: accounts.set_admin(OPERATOR, "root1", is_admin=False),
+        lambda: accounts.disable(OPERATOR, "root1"),
+        lambda: accounts.delete_namespace(OPERATOR, "root1"),
+    ):
+        with pytest.raises(Conflict, match="'root1' is the last administrator of this hub"):
+            unseat()
+    assert told() == []
+    accounts.enable(OPERATOR, "root2")
+    accounts.set_admin(OPERATOR, "root1", is_admin=False)
+    assert [one.name for one in accounts.users() if one.is_admin] == ["root2"]
+
+
+def test_the_first_administrator_is_made_under_a_name_that_nobody_else_has_or_had(accounts: Accounts) -> None:
+    accounts.create_org(OPERATOR, "admin")
+    made = accounts.first_admin()
+    assert (made.name, made.is_admin) == ("admin-2", True)
+    assert accounts.first_admin() == made
+    accounts.create_user("boss", is_admin=True)
+    accounts.delete_namespace(OPERATOR, "admin-2")
+    assert accounts.first_admin().name == "boss"
+
+
+def test_somebody_who_happens_to_be_called_admin_is_not_made_one(accounts: Accounts) -> None:
+    accounts.create_user("admin")
+    assert accounts.first_admin().name == "admin-2"
+    assert not accounts.user("admin").is_admin
 
 
 def test_profiles_tell_memberships_both_ways_and_no_email(accounts: Accounts, acme: Actor) -> None:

@@ -90,9 +90,26 @@ def test_a_running_hub_sees_it_within_five_seconds(accounts: Accounts, elsewhere
 def test_unknown_keys_are_ignored_with_a_warning(accounts: Accounts) -> None:
     report = sow(accounts, {"users": [{"name": "alice", "colour": "red"}, {"name": "bob", "colour": 1}], "version": 2})
     assert report.counts == {"users_created": 2}
-    assert {"unknown key 'users[].colour' ignored (2 times)", "unknown key 'version' ignored (1 times)"} == set(
-        report.warnings
-    )
+    assert {"unknown key 'users[].colour' ignored (2 times)", "unknown key 'version' ignored"} == set(report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("document", "choices"),
+    [
+        ({"users": [{"name": "alice", "token_role": "god"}]}, "read, write"),
+        ({"orgs": [{"name": "acme", "members": {"al.ice": "god"}}]}, "admin, write, contributor, read"),
+        ({"orgs": [{"name": "acme", "default_visibility": "god"}]}, "public, private"),
+    ],
+)
+def test_a_wrong_choice_is_refused_with_the_right_ones(
+    accounts: Accounts, document: dict[str, object], choices: str
+) -> None:
+    with pytest.raises(Invalid, match=f"'god'.*; it is one of {choices}$"):
+        sow(accounts, document)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(accounts: Accounts) -> None:
+    assert seed(accounts, b'\xef\xbb\xbf{"orgs": [{"name": "acme"}]}').counts == {"orgs_created": 1}
 
 
 def test_nothing_is_needed_but_names(accounts: Accounts) -> None:

@@ -118,6 +118,9 @@ def test_disable_enable_and_make_admin(data: Path, hub: Accounts) -> None:
     ok(data, "user", "enable", "alice")
     ok(data, "user", "make-admin", "alice")
     assert (hub.user("alice").disabled, hub.user("alice").is_admin) == (False, True)
+    status, said = refused(data, "user", "make-admin", "alice", "--undo")
+    assert (status, "last administrator" in said) == (17, True)
+    hub.create_user("bob", is_admin=True)
     ok(data, "user", "make-admin", "alice", "--undo")
     assert not hub.user("alice").is_admin
 
@@ -192,7 +195,7 @@ def test_a_seed_file_and_standard_input_while_the_hub_runs(data: Path, hub: Acco
     result = run(data, "seed", str(file))
     assert result.exit_code == 0
     assert "users[].shoe" in result.stderr
-    assert "1 users created" in result.stdout
+    assert "1 user created" in result.stdout
     assert hub.actor_by_token("hf_" + "s" * 37).name == "alice"
     assert "held already" in ok(data, "seed", "-", stdin=document)
 
@@ -221,6 +224,21 @@ def test_a_data_folder_is_made_before_the_first_start(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert str(data) in result.stderr
     assert "alice" in ok(data, "user", "list")
+
+
+def test_no_other_command_makes_a_data_folder_by_mistake(tmp_path: Path) -> None:
+    data = tmp_path / "mistyped"
+    for words in (
+        ("user", "list"),
+        ("user", "link", "alice"),
+        ("token", "create", "alice", "t"),
+        ("member", "set", "acme", "alice", "read"),
+        ("repo", "list"),
+        ("repo", "create", "alice/x"),
+    ):
+        status, said = refused(data, *words)
+        assert (status, str(data) in said) == (2, True)
+        assert not data.exists()
 
 
 def test_help_needs_no_data(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from hub_building import Hub
 
 from headwater.cli import program
-from headwater.ground.errors import Conflict, Forbidden, HeadwaterError, Invalid, RepoMissing
+from headwater.ground.errors import Conflict, EntryMissing, HeadwaterError, Invalid, RepoMissing
 from headwater.ground.names import RepoId
 from headwater.repos import Moved
 
@@ -63,7 +63,7 @@ def test_a_repo_without_a_namespace_may_be_made_by_the_operator(a_hub: Hub) -> N
     [
         ("ada/x", "model", Conflict),
         ("ada/..", "model", Invalid),
-        ("nobody/x", "model", Forbidden),
+        ("nobody/x", "model", EntryMissing),
         ("", "model", Invalid),
     ],
 )

@@ -94,6 +94,26 @@ def test_T25_a_running_hub_stops_serving_what_verify_found(full: Hub) -> None:
         full.read(sha256)
 
 
+def test_T25_a_database_that_cannot_be_opened_is_a_finding_with_what_to_do(full: Hub) -> None:
+    full.rooms.db.close()
+    path = full.rooms.db.path
+    path.write_bytes(path.read_bytes()[:4096] + b"\x5a" * 8192)
+    for name in ("-wal", "-shm"):
+        path.with_name(path.name + name).unlink(missing_ok=True)
+    result = run("verify", "--data", full.data, "--json")
+    assert result.exit_code == 22
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert (problem["what"], problem["name"]) == ("database", str(path))
+    assert "restore it from a backup" in problem["text"]
+    assert "headwater verify" not in problem["text"]
+
+
+def test_what_goes_into_a_pipe_has_no_progress_in_it(full: Hub, folder: Path) -> None:
+    for words in (("verify",), ("backup", folder / "backup"), ("rebuild",)):
+        result = run(*words, "--data", full.data)
+        assert (result.exit_code, result.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("command", ["verify", "backup", "rebuild", "collect"])
 def test_a_folder_that_is_no_hub_is_refused_and_left_alone(folder: Path, command: str) -> None:
     target = [folder / "target"] if command == "backup" else []

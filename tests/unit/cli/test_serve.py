@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import importlib
 import re
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar, Self
 
 import click
@@ -49,10 +51,12 @@ def fails(error: BaseException) -> Callable[[], object]:
     ("error", "status", "said"),
     [
         (Unavailable("The disk is full."), 21, "headwater: The disk is full."),
-        (RepoMissing("ada/x"), 10, "headwater: Repository not found"),
+        (RepoMissing("ada/x"), 10, "headwater: Repository not found: ada/x\n"),
         (click.exceptions.Abort(), 130, "headwater: stopped"),
         (click.UsageError("No such option: --x"), 2, "No such option: --x"),
-        (OSError(errno.EACCES, "Permission denied", "/data"), 1, "/data"),
+        (OSError(errno.EACCES, "Permission denied", "/data"), 1, "headwater: /data: Permission denied\n"),
+        (OSError(errno.ENOSPC, "No space left", "/from", None, "/to"), 21, "headwater: /to: No space left\n"),
+        (OSError("said by a library"), 1, "headwater: said by a library\n"),
     ],
 )
 def test_an_error_is_one_line_and_its_exit_status(
@@ -131,6 +135,38 @@ def test_every_start_has_a_fresh_link_for_the_same_account_until_somebody_came_i
     assert "login" not in capsys.readouterr().err
 
 
+def test_a_link_for_somebody_else_than_admin_says_for_whom_and_how_long(
+    a_hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_hub.rooms.accounts.create_user("boss", is_admin=True)
+    for length_s, span in ((86_400, "a day"), (7200, "2 hours"), (60, "a minute"), (90, "90 seconds")):
+        settings = msgspec.structs.replace(a_hub.rooms.settings, signin_link_s=length_s)
+        serving.announce(dataclasses.replace(a_hub.rooms, settings=settings), settings)
+        assert f"(once, within {span}; it makes you the administrator boss)" in capsys.readouterr().err
+
+
+def test_a_mistyped_setting_in_the_environment_is_told_without_its_value(
+    a_hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADWATER_PROT", "hf_secret")
+    monkeypatch.setenv("HEADWATER_PORT", "8411")
+    serving.announce(a_hub.rooms, a_hub.rooms.settings)
+    said = capsys.readouterr().err
+    assert "warning: HEADWATER_PROT is in the environment and no setting\n" in said
+    assert "hf_secret" not in said
+    assert "HEADWATER_PORT " not in said
+
+
+def test_a_machine_without_git_is_told_so_at_the_start(
+    a_hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving.announce(a_hub.rooms, a_hub.rooms.settings)
+    assert "git is not installed" not in capsys.readouterr().err
+    monkeypatch.setenv("PATH", "/nonexistent")
+    serving.announce(a_hub.rooms, a_hub.rooms.settings)
+    assert "warning: git is not installed" in capsys.readouterr().err
+
+
 def test_a_guessed_address_is_announced_as_one_and_a_given_one_is_not(
     a_hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,6 +223,26 @@ def test_all_addresses_are_those_of_ipv4_too(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_taken_port_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving.socket, "socket", Sock)
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:99.*--port"), serving.listening(Settings(port=99)):
+        raise AssertionError
+
+
+def test_a_new_data_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    serving.make_private(tmp_path / "a" / "new")
+    assert (tmp_path / "a" / "new").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "old").mkdir(0o750)
+    serving.make_private(tmp_path / "old")
+    assert (tmp_path / "old").stat().st_mode & 0o777 == 0o750
+    (tmp_path / "file").touch()
+    serving.make_private(tmp_path / "file")  # refused later, with what to do
+
+
+def test_an_address_that_this_machine_has_not_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bind(_self: Sock, _address: object) -> None:
+        raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+    monkeypatch.setattr(serving.socket, "socket", Sock)
+    monkeypatch.setattr(Sock, "bind", bind)
+    with pytest.raises(Unavailable, match="--host"), serving.listening(Settings(host="192.0.2.1")):
         raise AssertionError
 
 

@@ -73,6 +73,14 @@ def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://x", "http://", "http:///x", "http://x/?q=1", "http://x/#y", "http://x y/", "//x"]
+)
+def test_a_public_address_that_no_link_can_begin_with_is_refused(url: str) -> None:
+    with pytest.raises(Invalid, match=r"public_url: .* is no address"):
+        load(None, {"HEADWATER_PUBLIC_URL": url}, {})
+
+
+@pytest.mark.parametrize(
     ("given", "expected"),
     [
         ({"public_url": "https://hub.example/models/"}, "https://hub.example/models"),

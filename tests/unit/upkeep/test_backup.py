@@ -13,6 +13,7 @@ import pytest
 from hub_building import Hub, memory_folder, open_hub
 from xet_building import a_file, a_xorb, noise
 
+from headwater.app import owning
 from headwater.ground import events, names
 from headwater.ground.db import Database
 from headwater.ground.errors import Conflict, Corrupt, Invalid
@@ -269,6 +270,15 @@ def test_a_backup_into_the_data_folder_is_refused(full: Hub) -> None:
             back_up(full, place)
 
 
+def test_a_backup_over_another_hub_is_refused_and_leaves_it_whole(full: Hub, target: Path) -> None:
+    with owning(target):
+        (target / "headwater.sqlite").write_bytes(b"another hub's")
+    with pytest.raises(Conflict, match="data folder of a hub"):
+        back_up(full, target)
+    assert sorted(path.name for path in target.iterdir()) == ["headwater.sqlite", "lock"]
+    assert (target / "headwater.sqlite").read_bytes() == b"another hub's"
+
+
 @pytest.mark.parametrize("there", ["file", "folder"])
 def test_a_restore_into_a_folder_that_is_not_empty_is_refused_and_changes_nothing(
     full: Hub, target: Path, there: str
@@ -302,6 +312,15 @@ def test_a_manifest_that_is_damaged_or_of_a_later_format_is_refused(
         keeping.restore(target, target.parent / "data", lambda _done, _total: None)
 
 
+@pytest.mark.parametrize("name", ["headwater.sqlite", "secret"])
+def test_a_backup_that_lost_what_every_hub_has_is_refused(full: Hub, target: Path, name: str) -> None:
+    back_up(full, target)
+    (target / name).unlink()
+    with pytest.raises(Corrupt, match=f"{name} is missing"):
+        keeping.restore(target, target.with_name("restored"), lambda _done, _total: None)
+    assert not target.with_name("restored").exists()
+
+
 def test_a_folder_without_a_backup_is_refused(target: Path) -> None:
     with pytest.raises(Invalid, match="no finished backup"):
         keeping.restore(target, target.parent / "data", lambda _done, _total: None)
@@ -312,6 +331,15 @@ def test_the_secret_of_a_restored_hub_is_for_its_owner_alone(full: Hub, target: 
     (target / "secret").chmod(0o644)
     restored(target, target.parent / "data").close()
     assert (target.parent / "data/secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_new_folders_are_for_their_owner_alone_and_old_ones_keep_their_mode(full: Hub, target: Path) -> None:
+    old, new = target / "old", target / "restored"
+    old.mkdir(0o750, parents=True)
+    back_up(full, old)
+    back_up(full, target / "new")
+    keeping.restore(old, new, lambda _done, _total: None)
+    assert [path.stat().st_mode & 0o777 for path in (old, target / "new", new)] == [0o750, 0o700, 0o700]
 
 
 def test_a_restore_that_is_killed_leaves_no_database_that_a_command_would_open(full: Hub, target: Path) -> None:
