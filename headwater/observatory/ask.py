@@ -22,7 +22,7 @@ from headwater.observatory.answer import Answer, Evidence, Source, Span, cache_k
 from headwater.observatory.choices import ROWS_MAX, Choices
 from headwater.observatory.choices import described as choices_described
 from headwater.observatory.families import Families, quoted
-from headwater.observatory.heeded import checked, refusal, stated
+from headwater.observatory.heeded import checked, heeds, refusal, stated
 from headwater.observatory.questions import (
     adoption,
     concentration,
@@ -147,14 +147,20 @@ def _cannot(world: World, asked: Question, choices: Choices, why: str) -> Invali
 
 def _able(world: World, asked: Question, choices: Choices) -> Iterator[Snapshot]:
     """Those that have all that is needed and to which every choice means something, the best first."""
-    return (one for one in _complete(world, asked, choices) if not _refusal(world, asked, choices, one))
+    found = iter(_complete(world, asked, choices))
+    if not choices.made():
+        return found
+    return (one for one in found if heeds(asked, _told_scope(world, asked, choices, one)))
 
 
 def _refusal(world: World, asked: Question, choices: Choices, one: Snapshot) -> HeadwaterError | None:
-    if not choices.made():
-        return None
+    return refusal(asked, _told_scope(world, asked, choices, one)) if choices.made() else None
+
+
+def _told_scope(world: World, asked: Question, choices: Choices, one: Snapshot) -> Scope:
+    """All that is known before anything is looked at: the population, its past, and those that may tell facts."""
     older = past(asked, choices, one, world.snapshots())
-    return refusal(asked, _scope(one, choices, _known(world, asked, choices, (one,)), older))
+    return _scope(one, choices, _known(world, asked, choices, (one,)), older)
 
 
 def _complete(world: World, asked: Question, choices: Choices) -> list[Snapshot]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 
 import msgspec
@@ -30,13 +31,7 @@ class Families:
     @classmethod
     def load(cls) -> Families:
         """The rules shipped with the package."""
-        text = resources.files("headwater.observatory").joinpath("data/families.toml").read_text("utf-8")
-        try:
-            return cls(tuple(msgspec.convert(tomllib.loads(text)["family"], list[Family])))
-        except (tomllib.TOMLDecodeError, msgspec.ValidationError, KeyError) as error:
-            raise Corrupt(
-                f"observatory: the package's families.toml can't be read ({error}); install it again"
-            ) from error
+        return cls(_shipped())
 
     def pattern_rows(self) -> list[tuple[int, str, str]]:
         """(position, family, pattern)"""
@@ -56,6 +51,15 @@ class Families:
             for family in self.rules
         )
         return f"create or replace macro family_of(name) as case {cases} end"
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> tuple[Family, ...]:
+    text = resources.files("headwater.observatory").joinpath("data/families.toml").read_text("utf-8")
+    try:
+        return tuple(msgspec.convert(tomllib.loads(text)["family"], list[Family]))
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, KeyError) as error:
+        raise Corrupt(f"observatory: the package's families.toml can't be read ({error}); install it again") from error
 
 
 def quoted(text: str) -> str:

@@ -35,16 +35,39 @@ _BESIDE: tuple[tuple[str, Any], ...] = (
 """Choices beside which others may begin to matter: tried for the text of a refusal."""
 
 
+class _Ignored(Exception):
+    """A choice that changes nothing: its name, and how it is called."""
+
+    def __init__(self, name: str, called: str) -> None:
+        super().__init__(name)
+        self.name, self.called = name, called
+
+
 def refusal(asked: Question, scope: Scope) -> HeadwaterError | None:
     """Why the question can't be asked of this snapshot with these choices; None if it can."""
     scope = weighed(scope)
     try:
-        own = _shape(asked, scope)
-        for name in scope.choices.made():
-            _refuse(asked, scope, own, name)
+        _heed(asked, scope)
+    except _Ignored as ignored:
+        return Invalid(_told(asked, scope, ignored.name, ignored.called))
     except HeadwaterError as error:
         return error
     return None
+
+
+def heeds(asked: Question, scope: Scope) -> bool:
+    """Whether it can be; a third of the work of saying why it can't."""
+    try:
+        _heed(asked, weighed(scope))
+    except (_Ignored, HeadwaterError):
+        return False
+    return True
+
+
+def _heed(asked: Question, scope: Scope) -> None:
+    own = _shape(asked, scope)
+    for name in scope.choices.made():
+        _refuse(asked, scope, own, name)
 
 
 def unmeant(asked: Question, scope: Scope) -> tuple[str, ...]:
@@ -67,7 +90,7 @@ def weighed(scope: Scope) -> Scope:
 
 
 def _refuse(asked: Question, scope: Scope, own: str, name: str) -> None:
-    """Raises Invalid for a choice that changes nothing; `own`: the plan as it is."""
+    """Raises _Ignored for a choice that changes nothing; `own`: the plan as it is."""
     if name in _ALWAYS:
         return
     if name == "exclude":
@@ -77,13 +100,13 @@ def _refuse(asked: Question, scope: Scope, own: str, name: str) -> None:
     if _differs(asked, own, _without(scope, name)):
         return
     if not any(_differs(asked, own, other) for other in _others(asked, scope, name)):
-        raise Invalid(_told(asked, scope, name, name))
+        raise _Ignored(name, name)
 
 
 def _refuse_exclusion(asked: Question, scope: Scope, own: str, item: str) -> None:
     rest = tuple(one for one in scope.choices.exclude if one != item)
     if not _differs(asked, own, _with(scope, exclude=rest)):
-        raise Invalid(_told(asked, scope, "exclude", f"exclude: {item}"))
+        raise _Ignored("exclude", f"exclude: {item}")
     column = _COLUMNS.get(item, "id")
     try:
         kind(scope)
@@ -108,8 +131,8 @@ def _beside(asked: Question, scope: Scope, name: str) -> Iterator[str]:
             continue
         if other == "attribution" and value not in asked.attributions:
             continue
-        changed = _with(scope, **{other: value})
         try:
+            changed = _with(scope, **{other: value})
             own = _shape(asked, changed)
             if own != _shape(asked, _without(changed, name)):
                 yield f"{other}={value if isinstance(value, str | int) else ','.join(value)}"

@@ -137,6 +137,18 @@ def test_T34_counts_differ_by_exactly_what_may_be_seen(world: World) -> None:
     assert [counted(who) for who in INSIDERS] == [[2, 1, 0]] * 3
 
 
+def test_T34_likes_and_derivatives_are_counted_as_far_as_they_may_be_seen(world: World) -> None:
+    """A private child of a public base, and a private repo that somebody likes, are in nobody else's figures."""
+
+    def counted(who: str) -> tuple[int, object]:
+        likes = world.hub.ok("GET", "/api/users/ada/overview", who).json["numLikes"]
+        base = world.hub.ok("GET", f"/api/models/{world.base}?expand=childrenModelCount", who).json
+        return likes, base["childrenModelCount"]
+
+    assert [counted(who) for who in STRANGERS] == [(1, {"finetune": 1})] * 3
+    assert [counted(who) for who in INSIDERS] == [(2, {"finetune": 2})] * 3
+
+
 def test_T34_pages_of_a_list_are_full_for_everybody(world: World) -> None:
     """A private row must not leave a gap: filtering happens where the page is cut."""
     for who in (*STRANGERS, *INSIDERS):

@@ -12,18 +12,35 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # importlib mode leaves it out; our modules import each other
+sys.path.append(str(Path(__file__).resolve().parents[1] / "unit" / "store"))  # where xorbs and shards are made
 
-from fault_hub import SEED, Hub, clone_of
+from fault_fork import Forks
+from fault_hub import SEED, Hub, clone_of, environment
 from fault_power import build_shim
 
 Hubs = Callable[..., Hub]
+LONGEST = "test_seal.py"
+
+
+@pytest.hookimpl(trylast=True)  # after they were shuffled
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that take longest come first: begun last, one of them would be waited for alone."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Runs the hub's commands."""
+    made = Forks(tmp_path_factory.mktemp("forks"), environment())
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
     """A data folder with alice and bob, and alice/m with one file: copied by each test, served by none."""
     folder = tmp_path_factory.mktemp("template")
-    hub = Hub(folder, folder / "data")
+    hub = Hub(folder, folder / "data", forks=forks)
     (folder / "seed.json").write_text(json.dumps(SEED))
     done = hub.headwater("admin", "seed", str(folder / "seed.json"))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -37,7 +54,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def hubs(template: Path, tmp_path: Path) -> Iterator[Hubs]:
+def hubs(template: Path, tmp_path: Path, forks: Forks) -> Iterator[Hubs]:
     """Makes hubs on copies of the template (or on `data` as it is); whatever runs at the end is killed."""
     made: list[Hub] = []
 
@@ -46,7 +63,7 @@ def hubs(template: Path, tmp_path: Path) -> Iterator[Hubs]:
         folder.mkdir()
         if data is None:
             data = clone_of(template, folder / "data")
-        made.append(Hub(folder, data, dict(env)))
+        made.append(Hub(folder, data, dict(env), forks=forks))
         return made[-1]
 
     yield make
@@ -55,10 +72,10 @@ def hubs(template: Path, tmp_path: Path) -> Iterator[Hubs]:
 
 
 @pytest.fixture(scope="session")
-def hub(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+def hub(template: Path, tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[Hub]:
     """One running hub for tests that do no harm to others: each works in a repo of its own."""
     folder = tmp_path_factory.mktemp("hub")
-    running = Hub(folder, clone_of(template, folder / "data")).start()
+    running = Hub(folder, clone_of(template, folder / "data"), forks=forks).start()
     yield running
     assert running.stop() == 0, running.said()
 

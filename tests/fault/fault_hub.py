@@ -25,6 +25,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import psutil
+from fault_fork import Forked, Forks
+from xet_building import File, a_shard
 
 from headwater import app as root
 from headwater.ground.settings import Settings
@@ -99,7 +101,9 @@ class Hub:
     data: Path
     env: dict[str, str] = field(default_factory=dict)
     port: int = 0
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
+    forks: Forks | None = None
+    """Where there are some, starts and commands are forks, unless a library is to be loaded before them."""
 
     @property
     def log(self) -> Path:
@@ -111,14 +115,17 @@ class Hub:
 
     # --- life ---
 
-    def launch(self, **env: str) -> subprocess.Popen[bytes]:
+    def launch(self, **env: str) -> subprocess.Popen[bytes] | Forked:
         """Starts it and waits for nothing."""
         self.port = self.port or free_port()
-        command = [sys.executable, "-m", "headwater", "serve", "--port", str(self.port), "--data", str(self.data)]
+        words = ("serve", "--port", str(self.port), "--data", str(self.data))
+        env = environment(**{**self.env, **env})
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=REPOSITORY, env=environment(**{**self.env, **env}), stdout=log, stderr=subprocess.STDOUT
-            )
+            if self.forks is not None and "LD_PRELOAD" not in env:
+                self.process = self.forks.start(words, REPOSITORY, env, log, log)
+            else:
+                command = [sys.executable, "-m", "headwater", *words]
+                self.process = subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=log, stderr=subprocess.STDOUT)
         return self.process
 
     def start(self, **env: str) -> Hub:
@@ -170,8 +177,10 @@ class Hub:
 
     def headwater_alone(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
         """A command that needs no data folder."""
-        command = [sys.executable, "-m", "headwater", *words]
         env = environment(**{**self.env, **env})
+        if self.forks is not None and "LD_PRELOAD" not in env:
+            return self.forks.run(words, REPOSITORY, env, limit_s=120)
+        command = [sys.executable, "-m", "headwater", *words]
         return subprocess.run(
             command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=120, check=False
         )
@@ -265,6 +274,13 @@ class Hub:
     def uploaded(self, repo: str, data: bytes) -> None:
         answer = self.upload(repo, data)
         assert answer is None or answer.status == 200, f"{answer.status} {answer.body[:500]!r}"
+
+    def sent_by_xet(self, repo: str, file: File) -> None:
+        """The xorbs and the shard of a file, not yet committed."""
+        token = self.good("GET", f"/api/models/{repo}/xet-write-token/main").json["accessToken"]
+        for xorb in dict.fromkeys(xorb for xorb, _, _ in file.spans):
+            self.good("POST", f"/xet/v1/xorbs/default/{xorb.name}", xorb.wire, token=token)
+        self.good("POST", "/xet/v1/shards", a_shard(file), token=token)
 
     def files(self, repo: str, revision: str = "main") -> dict[str, bytes]:
         """Every file of a revision, as downloaded; but for the .gitattributes that a new repo has."""

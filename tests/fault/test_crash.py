@@ -15,6 +15,7 @@ import test_seal
 import test_undelete
 from conftest import Hubs
 from fault_hub import REPOSITORY, Gone, Hub, git, problems, until
+from xet_building import a_xorb, all_of
 
 PACKS = 52  # one more than `headwater.repos.git.PACKS_MAX` and the pack of the repo's birth: joined at the next start
 
@@ -38,10 +39,14 @@ class Walk:
 
 
 def by_api(hub: Hub, told: Told, number: int, _work: Path) -> Told:
+    """A small file, one by Xet and one by LFS."""
     small, large = b"small %d\n" % number, hashlib.shake_128(b"large %d" % number).digest(300_000)
+    xet = all_of(a_xorb(number, 60_000, 50_000))
+    hub.sent_by_xet("alice/m", xet)
     hub.uploaded("alice/m", large)
-    hub.committed("alice/m", {f"small{number}.txt": small}, large={f"large{number}.bin": large})
-    files = {**told.branches["main"], f"small{number}.txt": small, f"large{number}.bin": large}
+    added = {f"large{number}.bin": large, f"xet{number}.bin": xet.data}
+    hub.committed("alice/m", {f"small{number}.txt": small}, large=added)
+    files = {**told.branches["main"], f"small{number}.txt": small, **added}
     return Told({**told.branches, "main": files}, told.repos)
 
 
@@ -86,13 +91,14 @@ WALKS = {
         (
             "object-written",
             "object-landed",
+            "object-landed:2",
             "commit.spooled",
             "commit.written",
             "pack.written",
             "pack.visible",
             *MOVE,
         ),
-        adds=2,
+        adds=3,
     ),
     "push": Walk(by_push, ("push.received", "push.checked", "push.landed", "ref.renamed:2", "move.moved:2"), adds=1),
     "branch": Walk(by_branch, ("ref.renamed", "ref.deleted")),

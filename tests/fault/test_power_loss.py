@@ -19,21 +19,27 @@ import pytest
 from conftest import Hubs
 from fault_hub import ALICE, SEED, Hub, git, rooms_of
 from fault_power import Disk, Survives, always, boundaries, by_chance, never, shim_environment
+from xet_building import a_xorb, all_of
 
 from headwater import app as root
 from headwater.ground.errors import RepoMissing
 from headwater.ground.names import RepoId, Sha256
 from headwater.upkeep import verify as checking
+from headwater.upkeep.backup import refs_of_events
 
+BY_XET = all_of(a_xorb("first", 60_000, 50_000), a_xorb("second", 40_000))
 BETWEEN = 10  # cuts at moments that are nobody's acknowledgement
 
 
 @dataclass(frozen=True)
 class Said:
-    """All that was acknowledged at a moment: refs by repo, blobs held (committed or not), and a number for order."""
+    """All that was acknowledged at a moment: refs by repo, blobs held (committed or not), those that a commit names,
+    and what is private."""
 
     refs: dict[str, dict[str, str]] = field(default_factory=dict)
     blobs: frozenset[tuple[str, str]] = frozenset()
+    named: frozenset[tuple[str, str]] = frozenset()
+    private: frozenset[str] = frozenset()
     people: bool = False
 
 
@@ -62,6 +68,11 @@ class Story:
         blobs = self.told[-1][1].blobs | {(repo, hashlib.sha256(data).hexdigest())}
         self.acknowledged(blobs=blobs)
 
+    def committed(self) -> None:
+        """A commit names all that is held."""
+        self.acknowledged(named=self.told[-1][1].blobs)
+        self.look()
+
 
 @pytest.fixture
 def memory_folder(tmp_path: Path) -> Iterator[Path]:
@@ -88,7 +99,11 @@ def _live(story: Story, work: Path) -> None:
         hub.uploaded("alice/m", large)
         story.held("alice/m", large)
         hub.committed("alice/m", {f"small{number}": b"small"}, large={f"large{number}.bin": large})
-        story.look()
+        story.committed()
+    hub.sent_by_xet("alice/m", BY_XET)
+    story.held("alice/m", BY_XET.data)
+    hub.committed("alice/m", {}, large={"xet.bin": BY_XET.data})
+    story.committed()
     hub.good("POST", "/api/models/alice/m/branch/gone", {})
     story.look()
     hub.good("POST", "/api/models/alice/m/tag/main", {"tag": "v1", "message": "a tag"})
@@ -106,6 +121,8 @@ def _live(story: Story, work: Path) -> None:
     story.look()
     hub.good("DELETE", "/api/repos/delete", {"name": "second"})
     story.look()
+    hub.good("PUT", "/api/models/alice/m/settings", {"private": True})
+    story.acknowledged(private=frozenset({"alice/m"}))
 
 
 @dataclass(frozen=True)
@@ -156,9 +173,8 @@ def test_T02_after_power_loss_at_any_moment_everything_acknowledged_is_there(
     again = hubs(left).start()
     files = again.files("alice/m")
     assert files["pushed.txt"] == b"pushed\n"
-    assert {hashlib.sha256(files[f"large{n}.bin"]).hexdigest() for n in range(3)} == {
-        o for _, o in story.told[-1][1].blobs
-    }
+    large = [files[name] for name in ("large0.bin", "large1.bin", "large2.bin", "xet.bin")]
+    assert {hashlib.sha256(data).hexdigest() for data in large} == {o for _, o in story.told[-1][1].blobs}
     again.committed("alice/m", {"after.txt": b"after"})
     assert again.headwater("verify", "--read-data", "100").returncode == 0
 
@@ -190,6 +206,17 @@ def _lost(data: Path, must: Said, may: Said) -> list[str]:
             wanted = [Sha256(sha256) for name, sha256 in must.blobs if name == repo]
             lacking = set(wanted) - rooms.repos.holds.sizes(opened.id, wanted).keys()
             found += [f"{repo} lost {sha256}" for sha256 in lacking]
+            named = [Sha256(sha256) for name, sha256 in must.named if name == repo]
+            found += [
+                f"{repo} would collect {sha256}"
+                for sha256 in named
+                if rooms.repos.holds.shown(opened.id, sha256) is None
+            ]
+            if repo in must.private and not opened.private:
+                found.append(f"{repo} is open")
+        for number, told in refs_of_events(rooms.db).items():
+            if rooms.repos.git.path(number).exists() and dict(rooms.repos.git.refs(number)) != told:
+                found.append(f"repo {number}: git has {dict(rooms.repos.git.refs(number))}, the events tell {told}")
     for repo in must.refs.keys() | may.refs.keys():
         for ref in must.refs.get(repo, {}).keys() | may.refs.get(repo, {}).keys():
             now = refs.get(repo, {}).get(ref)

@@ -189,10 +189,9 @@ def _keyed(path: Path) -> bool:
 
 
 def _has_one(snapshot: Snapshot, table: str, column: str) -> bool:
-    path = snapshot.table_path(table)
-    if path is None or not snapshot.manifest.rows.get(table):
+    if not snapshot.manifest.rows.get(table):
         return False
-    return not column or column in filled(path)
+    return not column or ((path := snapshot.table_path(table)) is not None and column in filled(path))
 
 
 @lru_cache(maxsize=2_000)  # snapshots never change; one entry is a few hundred bytes

@@ -7,11 +7,13 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.server import ServerState
 
 from headwater.front.protocol import uvicorn_options
 from headwater.ground.settings import Settings
@@ -50,6 +52,54 @@ def port() -> Iterator[int]:
         stack.callback(thread.join)
         stack.callback(setattr, server, "should_exit", True)
         yield int(sock.getsockname()[1])
+
+
+class Standing:
+    """Of an event loop and a transport what a connection asks between requests; time is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.waits: list[tuple[float, Callable[[], None]]] = []
+        self.closed = False
+
+    def time(self) -> float:
+        return self.now_s
+
+    def call_later(self, delay_s: float, what: Callable[[], None]) -> object:
+        self.waits.append((self.now_s + delay_s, what))
+        return object()
+
+    def ring(self) -> None:
+        self.now_s, what = self.waits.pop(0)
+        what()
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_connection_that_is_used_keeps_its_one_timer_and_an_idle_one_ends() -> None:
+    standing: Any = Standing()
+    config = uvicorn.Config(waits, **uvicorn_options(Settings(keep_alive_s=10)), loop="none")
+    config.load()
+    kind: Any = config.http_protocol_class
+    one = kind(config=config, server_state=ServerState(), app_state={}, _loop=standing)
+    one.transport, one.flow = standing, FlowControl(standing)
+    for at_s in (0.0, 4.0, 8.0):
+        standing.now_s = at_s
+        one.on_response_complete()
+    assert len(standing.waits) == 1
+    standing.ring()
+    assert (standing.now_s, standing.closed) == (10.0, False)
+    one._unset_keepalive_if_required()  # as uvicorn does when a request begins
+    standing.ring()
+    assert (standing.now_s, standing.closed) == (18.0, False)  # within a request
+    one.on_response_complete()
+    standing.ring()
+    assert (standing.now_s, standing.closed) == (28.0, True)
+    assert standing.waits == []
 
 
 def heard(sock: socket.socket) -> tuple[int, dict[str, str], Any]:

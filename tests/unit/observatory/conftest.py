@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,30 @@ def parquet(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / file
         pq.write_table(pa.table(dict(columns)), path)
         return path
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def worlds_made() -> dict[str, Path]:
+    return {}
+
+
+@pytest.fixture
+def listed(
+    world: World, take: Callable[..., Report], parquet: Callable[..., Path], worlds_made: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., World]:  # fmt: skip
+    """A world with one listing, `listed("a.parquet", columns, name="x")`, made once and copied for every other test."""
+
+    def made(file: str, columns: dict[str, list[Any]], **options: Any) -> World:
+        key = repr((file, columns, options))
+        if key in worlds_made:
+            shutil.copytree(worlds_made[key], world.root)
+        else:
+            take(parquet(file, **columns), **options)
+            worlds_made[key] = shutil.copytree(world.root, tmp_path_factory.mktemp("listed") / "observatory")
+        return world
 
     return made
 

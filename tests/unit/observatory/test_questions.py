@@ -36,7 +36,7 @@ HUB = [  # id, downloads of 30 days, of all time, created, task, tags
 
 
 @pytest.fixture
-def hub(world: World, take: Callable[..., Any], parquet: Callable[..., Path]) -> World:
+def hub(listed: Callable[..., World]) -> World:
     """Six models of hub-stats' kind in a snapshot named hub."""
     columns: dict[str, list[Any]] = {
         "id": [row[0] for row in HUB],
@@ -48,8 +48,7 @@ def hub(world: World, take: Callable[..., Any], parquet: Callable[..., Path]) ->
         "pipeline_tag": [row[4] for row in HUB],
         "tags": [row[5] for row in HUB],
     }
-    take(parquet("hub.parquet", **columns), kind="hub-stats", name="hub", date="2026-06-05")
-    return world
+    return listed("hub.parquet", columns, kind="hub-stats", name="hub", date="2026-06-05")
 
 
 def shares(world: World, column: str = "pct_downloads", **choices: Any) -> dict[str, float]:
