@@ -29,6 +29,8 @@ class Answer:
     pieces: Sequence[Piece] | None = None
     """Instead of `body`: streamed in order; `length` must be set, or the answer is chunked."""
     length: int | None = None
+    encoded: Sequence[tuple[bytes, bytes]] = ()
+    """Headers beside `headers`, as they go over the line: for those that are the same in many answers."""
     cookies: tuple[str, ...] = ()
     """Whole Set-Cookie values: the one header that may come more than once."""
 

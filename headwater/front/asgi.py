@@ -23,6 +23,7 @@ from headwater.front import answer as answers
 from headwater.front import body as bodies
 from headwater.front.answer import Answer
 from headwater.front.request import Request
+from headwater.front.revisited import Revisited
 from headwater.front.rooms import Rooms
 from headwater.front.router import Route, Router
 from headwater.ground.errors import Conflict, Forbidden, HeadwaterError, Unauthenticated, Unavailable
@@ -65,10 +66,12 @@ class App:
         self.pool = ThreadPoolExecutor(rooms.settings.threads, thread_name_prefix="request")
         self._waiting = ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="waiting")
         self.traffic = bodies.Traffic(self.pool, self._waiting, rooms.settings.idle_timeout_s)
-        self._prefix = urlsplit(rooms.settings.base_url).path.rstrip("/")
+        self._base_url = rooms.settings.base_url
+        self._prefix = urlsplit(self._base_url).path.rstrip("/")
         self._spool_folder = str(Path(rooms.settings.data) / "incoming")
         self._proxies = {a.strip() for a in rooms.settings.trusted_proxies.split(",") if a.strip()}
         self._page_error: ErrorPage | None = None
+        self._revisited = Revisited(rooms)
         # Told to everybody, so no secret; the system's own generator is a twentieth of what a small request costs.
         self._ids = Random(rooms.clock.token(16))  # noqa: S311
 
@@ -85,7 +88,7 @@ class App:
             answer = _signed(request, await self._with_first_bytes(request, answer))
             head_only = request.method == "HEAD"
             await bodies.send(answer, send, receive, self.traffic, incoming, head_only=head_only)
-        except bodies.ClientGone:
+        except (bodies.ClientGone, asyncio.CancelledError):  # the second: the hub stops, and has waited long enough
             _break_off(receive)
         except Unreadable as error:
             await self._flag(error)
@@ -103,9 +106,17 @@ class App:
         route: Route | None = None
         answer: Answer | None = None
         try:
-            route, request.params = self.router.match(request.method, request.raw_path)
-            if route.quick:
-                answer = self._handle(route, request)
+            route = self._revisited.find(request)
+            if route is not None:
+                answer = route.handler(self.rooms, request)
+            else:
+                route, request.params = self.router.match(request.method, request.raw_path)
+                if route.quick and route.first is not None:
+                    version = self.rooms.db.version()  # before anything is read that is remembered under it
+                    answer = self._handle(route, request)
+                    self._revisited.keep(request, route, version)
+                elif route.quick:
+                    answer = self._handle(route, request)
         except HeadwaterError as error:
             answer = self._refused(request, route, error)
         except Exception as error:  # noqa: BLE001 - as in `_answered`
@@ -131,7 +142,7 @@ class App:
             headers=headers,
             id=given if _ID.match(given) else f"{self._ids.getrandbits(96):024x}",
             client=peer,
-            base_url=self.rooms.settings.base_url,
+            base_url=self._base_url,
         )
 
     async def _with_first_bytes(self, request: Request, answer: Answer) -> Answer:
@@ -188,6 +199,8 @@ class App:
 
     def _run(self, route: Route, request: Request) -> Answer:
         self._check_csrf(request)
+        if route.first is not None:
+            request.opened = route.first(self.rooms, request)
         answer: Answer = route.handler(self.rooms, request)
         return answer
 
@@ -268,9 +281,7 @@ class App:
 
 def _signed(request: Request, answer: Answer) -> Answer:
     """With what every answer says."""
-    answer.headers.setdefault("X-Request-Id", request.id)
-    for name, value in SECURITY_HEADERS.items():
-        answer.headers.setdefault(name, value)
+    answer.headers = {"X-Request-Id": request.id, **SECURITY_HEADERS, **answer.headers}
     return answer
 
 

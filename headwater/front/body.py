@@ -13,7 +13,7 @@ import re
 import struct
 import tempfile
 import termios
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -275,10 +275,16 @@ def _name(name: str) -> bytes:
     return name.lower().encode("latin-1")
 
 
+def encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as they go over the line."""
+    return [(_name(name), value.encode("latin-1")) for name, value in headers.items()]
+
+
 def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     length = answer.length if answer.pieces is not None else len(answer.body)
-    headers = [(_name(name), value.encode("latin-1")) for name, value in answer.headers.items()]
-    headers.extend((b"set-cookie", value.encode("latin-1")) for value in answer.cookies)
+    headers = [*answer.encoded, *encoded(answer.headers)]
+    if answer.cookies:
+        headers.extend((b"set-cookie", value.encode("latin-1")) for value in answer.cookies)
     if length is not None and answer.status not in (204, 304):
         headers.append((b"content-length", b"%d" % length))
     return headers
@@ -458,12 +464,18 @@ def ranges(header: str, size: int) -> list[tuple[int, int]] | None:
     return runs
 
 
+CONDITIONS = frozenset(("if-none-match", "range", "if-range"))
+"""The headers of a request that `ranged` heeds: without them the answer is the whole file."""
+WHOLE = {"Accept-Ranges": "bytes"}
+"""What every answer with a file says."""
+
+
 def ranged(
     answer: Answer, size: int, pieces: Callable[[int, int], Sequence[Piece]], asked: dict[str, str], boundary: str
 ) -> Answer:
     """Completes `answer` (which carries ETag and Content-Type) with the bytes that the request's headers ask for."""
     etag = answer.headers.get("ETag", "")
-    answer.headers["Accept-Ranges"] = "bytes"
+    answer.headers |= WHOLE
     known = [tag.strip().removeprefix("W/") for tag in asked.get("if-none-match", "").split(",")]
     if etag and (etag in known or "*" in known):
         return Answer(304, answer.headers)

@@ -7,6 +7,7 @@ are complete, their size and number, the length of the URL, and the number of co
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from typing import Any
 from urllib.parse import unquote
@@ -36,6 +37,7 @@ class Connection(HttpToolsProtocol):
 
     settings: Settings
     _timer: asyncio.TimerHandle | None = None
+    _idle_from_s = math.inf
     _header_bytes = 0
     _in_headers = False
     _refused = False
@@ -51,6 +53,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -67,7 +71,7 @@ class Connection(HttpToolsProtocol):
         except _Refused:
             return
         # Nearly every request comes in one piece and needs no timer. A few blank lines are no request.
-        if self._timer is None and self._between_requests() and self.timeout_keep_alive_task is None:
+        if self._timer is None and self._idle_from_s == math.inf and self._between_requests():
             self._await_headers()
 
     def on_message_begin(self) -> None:
@@ -107,7 +111,6 @@ class Connection(HttpToolsProtocol):
         self.scope["method"] = self.parser.get_method().decode("ascii")
         self.scope["http_version"] = version
         self.scope["raw_path"] = url.path
-        self.scope["path"] = unquote(url.path.decode("ascii"))
         self.scope["query_string"] = url.query or b""
         keep_alive = version == "1.1" and self.parser.should_keep_alive()
         # An answer can only be made at once where nothing of the request is left to come.
@@ -121,6 +124,7 @@ class Connection(HttpToolsProtocol):
         made = Exchange(self, self._on_body_taken, self.settings.idle_timeout_s, keep_alive=keep_alive)
         self.cycle = self._newest = made
         extensions: dict[str, Any] = {ZERO_COPY: {}, TAKE: made.take}
+        self.scope["path"] = unquote(self.scope["raw_path"].decode("ascii"))  # which ASGI wants, and we do not read
         self.scope["extensions"] = extensions
         if free:
             self._start_asgi_task(made, self.app)
@@ -153,6 +157,31 @@ class Connection(HttpToolsProtocol):
         self.cycle = self._newest = answered
         self.on_response_complete()
         return True
+
+    def on_response_complete(self) -> None:
+        """As uvicorn has it, but for the timer of idle connections: one that rings and is put off costs less than one
+        that is made and cancelled for every request."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        self._idle_from_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._look_if_idle)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_from_s = math.inf
+
+    def _look_if_idle(self) -> None:
+        left_s = min(self._idle_from_s - self.loop.time(), 0.0) + self.timeout_keep_alive
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self._look_if_idle)
+        else:
+            self.timeout_keep_alive_handler()
 
     def on_body(self, body: bytes) -> None:
         if isinstance(self._newest, Exchange) and not self._newest.response_complete and self._newest.holds(body):

@@ -38,6 +38,8 @@ class Request:
     file: IO[bytes] | None = None
     """The spooled body of routes that take large ones; positioned at its start."""
     base_url: str = ""
+    opened: Any = None
+    """What the route's `first` found."""
     _query: list[tuple[str, str]] | None = None
 
     @property

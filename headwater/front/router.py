@@ -49,6 +49,9 @@ class Route:
     quick: bool = False
     """Answered on the event loop: a few rows and what is mapped into memory, no writer's lock, no walk. Handing such a
     request to a thread costs three times the request (decisions/0018)."""
+    first: Handler | None = None
+    """`(rooms, request) -> what request.opened is to be`, asked before the handler: all that the address says before
+    the path of a file. `Revisited` remembers it."""
 
 
 @dataclass(slots=True)
@@ -96,7 +99,7 @@ class Router:
             hit = table.get(method) or (table.get("GET") if method == "HEAD" else None)
             if hit is not None:
                 route, names = hit
-                return route, {name: _decoded(value) for name, value in zip(names, values, strict=True)}
+                return route, {name: decoded(value) for name, value in zip(names, values, strict=True)}
         if found:
             allowed = ", ".join(sorted({verb for table, _ in found for verb in table}))
             raise NotOffered(
@@ -135,7 +138,7 @@ def _walk(node: _Node, parts: list[str], at: int, values: list[str], found: list
         found.append((node.rest, [*values, "/".join(parts[at:])]))
 
 
-def _decoded(raw: str) -> str:
+def decoded(raw: str) -> str:
     if "%" not in raw:
         return raw
     try:
