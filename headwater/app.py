@@ -123,9 +123,9 @@ def open_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         LAND: Landing(db, clock, repos, store, places.data).work,
     }
     sealing = _supervisor(settings, places, db, clock) if settings.seal else None
-    feeds = [index.follow, store.follow, counts.flush_due, accounts.flush_used]
+    feeds = [_when_changed(db, index.follow), _when_changed(db, store.follow), counts.flush_due, accounts.flush_used]
     if sealing is not None:
-        feeds += [partial(following.follow, db, clock), sealing.look]
+        feeds += [_when_changed(db, partial(following.follow, db, clock)), sealing.look]
     jobs = Runner(db, clock, handlers, feeds=feeds)
     return Rooms(
         settings,
@@ -143,6 +143,21 @@ def open_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         jobs,
         sealing,
     )
+
+
+def _when_changed(db: Database, follow: Callable[[], object]) -> Callable[[], None]:
+    """A follower of events, asked only after a commit of anybody's: an idle hub asks for next to nothing."""
+    done = -1
+
+    def feed() -> None:
+        nonlocal done
+        version = db.version()  # before it looks: what comes meanwhile is for the next time
+        if version != done:
+            follow()
+            done = version
+
+    feed.__qualname__ = getattr(follow, "__qualname__", "feed")  # by which the log knows it
+    return feed
 
 
 def _keep_up(upkeep: Upkeep, store: Store) -> None:

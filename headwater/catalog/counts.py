@@ -16,8 +16,8 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.sql import func
@@ -152,7 +152,7 @@ def refresh(connection: Connection, repo_ids: Sequence[int], now_ms: int) -> Non
         connection.execute(_STAND, rows)
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True):
     """A request for a file that was answered. `marked` as for `counted`; `client` and `agent` as for `Visitor`."""
 
     repo_id: int

@@ -22,6 +22,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, delete, select, tuple_
 from sqlalchemy.dialects.sqlite import insert
 
@@ -82,7 +83,7 @@ def _is_ci(agent: str) -> bool:
     return any(sign in said for sign in _CI_SIGNS)
 
 
-class Moment(NamedTuple):
+class Moment(msgspec.Struct, frozen=True):
     """When something was asked: `ms` since 1970 decides the day, `s` on the steady clock the window."""
 
     ms: int
@@ -166,7 +167,8 @@ class Pulls:
 
     def _turned(self, repo_id: int, who: Visitor, at: Moment | None) -> Used | None:
         """The day of the repo, with this client counted in it; None: there are too many."""
-        now_ms, now_s = at or (self._clock.now_ms(), self._clock.tick_s())
+        at = at or Moment(self._clock.now_ms(), self._clock.tick_s())
+        now_ms, now_s = at.ms, at.s
         day = now_ms // DAY_MS
         if day != self._day:
             self._today.clear()

@@ -36,6 +36,7 @@ SESSION_COOKIE = "headwater_session"
 WAITING_THREADS = 64  # clones and shard checks under way at once; more wait their turn
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+_SECURITY_ENCODED = bodies.encoded(SECURITY_HEADERS)
 
 ErrorPage = Callable[[Rooms, Request, Answer, HeadwaterError], Answer]
 
@@ -281,7 +282,10 @@ class App:
 
 def _signed(request: Request, answer: Answer) -> Answer:
     """With what every answer says."""
-    answer.headers = {"X-Request-Id": request.id, **SECURITY_HEADERS, **answer.headers}
+    if answer.headers:
+        answer.headers = {"X-Request-Id": request.id, **SECURITY_HEADERS, **answer.headers}
+    else:
+        answer.encoded = (*answer.encoded, *_SECURITY_ENCODED, (b"x-request-id", request.id.encode("ascii")))
     return answer
 
 

@@ -75,7 +75,9 @@ class Connection(HttpToolsProtocol):
             self._await_headers()
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url, self.expect_100_continue, self.headers = b"", False, []
+        scope: Any = {"type": "http", "client": self.client, "headers": self.headers}
+        self.scope = scope
         self._in_headers = True
         self._header_bytes = 0
 
@@ -124,7 +126,11 @@ class Connection(HttpToolsProtocol):
         made = Exchange(self, self._on_body_taken, self.settings.idle_timeout_s, keep_alive=keep_alive)
         self.cycle = self._newest = made
         extensions: dict[str, Any] = {ZERO_COPY: {}, TAKE: made.take}
-        self.scope["path"] = unquote(self.scope["raw_path"].decode("ascii"))  # which ASGI wants, and we do not read
+        # What ASGI wants beside what we read.
+        self.scope["path"] = unquote(self.scope["raw_path"].decode("ascii"))
+        self.scope["asgi"] = {"version": self.asgi_version, "spec_version": "2.3"}
+        self.scope["server"], self.scope["scheme"] = self.server, self.scheme or "http"
+        self.scope["root_path"], self.scope["state"] = self.root_path, self.app_state.copy()
         self.scope["extensions"] = extensions
         if free:
             self._start_asgi_task(made, self.app)

@@ -18,7 +18,8 @@ from hub_building import Hub, copy_of, make_template, memory_folder, settings_of
 from headwater import app as root
 from headwater import codec
 from headwater.catalog import search
-from headwater.ground import names
+from headwater.ground import db as db_module
+from headwater.ground import events, names
 from headwater.ground.clock import FixedClock
 from headwater.ground.db import Database
 from headwater.ground.errors import Corrupt, Invalid, Unavailable
@@ -150,8 +151,22 @@ def test_a_commit_is_read_by_the_index_once_the_jobs_run(hub: Hub) -> None:
     assert "license:mit" in known.tags
 
 
-def test_the_hub_follows_what_other_processes_find_damaged(hub: Hub) -> None:
-    assert hub.rooms.store.follow in hub.rooms.jobs._feeds
+def test_the_hub_follows_what_other_processes_find_damaged_and_looks_only_after_a_commit(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db_module, "VERSION_BELIEVED_S", 0.0)
+    forgotten: list[str] = []
+    monkeypatch.setattr(hub.rooms.store, "forget", forgotten.append)
+    store_feed = next(feed for feed in hub.rooms.jobs._feeds if feed.__qualname__ == "Store.follow")
+    store_feed()
+    other = Database(hub.data / "headwater.sqlite")
+    with other.write() as connection:
+        events.append(connection, "blob.damaged", 0, sha256="a" * 64, xorb=None)
+    other.close()
+    store_feed()
+    assert forgotten == ["a" * 64]
+    monkeypatch.setattr(hub.rooms.db, "read", None)  # whoever asked the rows now would fail
+    store_feed()
 
 
 def test_only_files_that_the_store_keeps_start_the_process_that_seals(hub: Hub) -> None:

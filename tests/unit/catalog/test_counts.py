@@ -78,8 +78,9 @@ def test_what_was_noted_is_in_lists_after_a_flush(known, repo, counts) -> None:
 
 
 def asked(repo: int, clock, path: str = "config.json", client: str = "a", **other) -> Asked:
-    given = {"agent": "hf/2.4", "marked": False, "head": False, "sent_bytes": 7, **other}
-    return Asked(repo, "model", path, "c" * 40, client, **given, at=Moment(clock.now_ms(), clock.tick_s()))
+    given = {"kind": "model", "agent": "hf/2.4", "marked": False, "head": False, "sent_bytes": 7, **other}
+    at = Moment(clock.now_ms(), clock.tick_s())
+    return Asked(repo_id=repo, path=path, commit="c" * 40, client=client, at=at, **given)
 
 
 def test_requests_are_told_apart_at_the_flush_by_when_they_came(known, db, repo, counts, clock) -> None:
@@ -125,9 +126,9 @@ def test_files_of_a_data_set_that_one_client_asks_for_in_five_minutes_are_one_do
     repo = hub.repo("o/data")
     known.catch_up()
     for client in "aab":
-        counts.asked(asked(repo, clock, f"{client}.parquet", client=client)._replace(kind="dataset"))
+        counts.asked(asked(repo, clock, f"{client}.parquet", client=client, kind="dataset"))
     clock.advance(300)
-    counts.asked(asked(repo, clock, "a.parquet")._replace(kind="dataset"))
+    counts.asked(asked(repo, clock, "a.parquet", kind="dataset"))
     counts.flush()
     assert figures(known, repo) == (3, 3)
 
