@@ -35,6 +35,8 @@ SEED = {
     ],
     "orgs": [],
 }
+UNSEALED = {"HEADWATER_SEAL": "false"}
+"""For rows about moving bytes: what came is sealed by another process, later and for hours if need be (bench-store)."""
 READY_WAIT_S = 60.0
 SETTLE_S = 1.0  # after the answer: what the hub does because of a request is part of its cost
 RSS_STEP_S = 0.05
