@@ -31,7 +31,7 @@ metadata = MetaData()
 BATCH = 500  # names in one statement: far below SQLite's 32,766 variables
 READERS_MAX = 64  # one per worker thread, with room for background threads
 MAPPED_BYTES_MAX = 256 << 20  # read through the page cache: a quarter off lists with many rows
-VERSION_BELIEVED_S = 0.05  # of other processes' commits: asking takes four system calls, a third of a small request
+VERSION_BELIEVED_S = 0.05  # of other processes' commits: asking takes four system calls, a good part of a small request
 WAL_WAIT_S = 0.01  # between two tries to take a new file to WAL, which takes a few milliseconds
 CACHE_PAGES_KIB = 16_384  # of page cache per connection: the index pages of a large hub's hot lists
 
