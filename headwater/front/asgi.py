@@ -72,7 +72,7 @@ class App:
         self._spool_folder = str(Path(rooms.settings.data) / "incoming")
         self._proxies = {a.strip() for a in rooms.settings.trusted_proxies.split(",") if a.strip()}
         self._page_error: ErrorPage | None = None
-        self._revisited = Revisited(rooms)
+        self._revisited = Revisited(rooms, router)
         # Told to everybody, so no secret; the system's own generator is a twentieth of what a small request costs.
         self._ids = Random(rooms.clock.token(16))  # noqa: S311
 

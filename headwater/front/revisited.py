@@ -14,7 +14,7 @@ from typing import Any
 from headwater.accounts.actors import STRANGER, Known
 from headwater.front.request import Request
 from headwater.front.rooms import Rooms
-from headwater.front.router import Route, decoded
+from headwater.front.router import Route, Router, decoded
 
 WORD = "/resolve/"  # the routes with a `first` are `{repo}/resolve/{rev}/{path*}`
 KEPT_MAX = 1_000  # revisions times those who ask for them, about 2 KB each
@@ -32,8 +32,9 @@ class Seen:
 
 
 class Revisited:
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: Rooms, router: Router) -> None:
         self._rooms = rooms
+        self._router = router
         self._seen: dict[tuple[str, str, str], Seen] = {}
         self._version = 0  # of the database, under which all of them were found
 
@@ -55,9 +56,9 @@ class Revisited:
 
     def keep(self, request: Request, route: Route, version: int) -> None:
         """Remembers what was found for a request since the database had `version`."""
-        repo, revision, path = split(request.raw_path)
-        if "cookie" in request.headers or decoded(path) != request.params["path"]:
-            return  # a browser, or a repo that is called like the word
+        repo, revision, _ = split(request.raw_path)
+        if "cookie" in request.headers or not self._router.settles(f"{repo}{WORD}{revision}", route):
+            return  # a browser, or an address whose meaning hangs on its path
         token = request.credentials()
         known = self._rooms.accounts.known_by_token(token) if token else STRANGER
         if version != self._version or len(self._seen) >= KEPT_MAX:

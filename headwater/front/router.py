@@ -107,6 +107,11 @@ class Router:
             )
         raise NotOffered("No such address on this hub, or not offered by this version")
 
+    def settles(self, raw_start: str, route: Route) -> bool:
+        """Whether every address below `raw_start` is read as this route, with all that follows as its `{path*}`."""
+        node = _first_below(self._root, raw_start.split("/")[1:], 0)
+        return node is not None and not node.literal and node.any is None and node.rest.get("GET", (None,))[0] is route
+
 
 def _can_be_ours(table: dict[str, tuple[Route, tuple[str, ...]]], values: list[str]) -> bool:
     """Whether what stands in the place of a type or a namespace can be one; else the address is that of another thing,
@@ -136,6 +141,17 @@ def _walk(node: _Node, parts: list[str], at: int, values: list[str], found: list
         values.pop()
     if node.rest:
         found.append((node.rest, [*values, "/".join(parts[at:])]))
+
+
+def _first_below(node: _Node, parts: list[str], at: int) -> _Node | None:
+    """Where `_walk` stands first after these parts, or where a rest takes them all."""
+    if at == len(parts):
+        return node
+    for below in (node.literal.get(parts[at]), node.any if parts[at] else None):
+        found = below and _first_below(below, parts, at + 1)
+        if found is not None:
+            return found
+    return node if node.rest else None
 
 
 def decoded(raw: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from asgi_hub import Hub
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headwater.front.hub import resolve
@@ -141,6 +141,8 @@ ROUTER = Router(ROUTES)
 PARTS = st.sampled_from(["resolve", "main", "a", "datasets", "api", "models", "x.git", "resolve%2Fmain", "tree", ""])
 
 
+@example(["datasets"], "resolve", ["resolve"], ["resolve", "resolve"])  # a data set called `resolve`, once it is longer
+@example(["datasets"], "tree", ["a"], ["a", "b"])
 @given(
     st.lists(PARTS, max_size=3), PARTS, st.lists(PARTS, min_size=1, max_size=4), st.lists(PARTS, min_size=1, max_size=4)
 )
@@ -153,8 +155,9 @@ def test_an_address_is_read_as_the_router_reads_it(
     first, second = (split(start + "/".join(rest)) for rest in (path, other))
     assert first[:2] == second[:2]
     route, params = matched(start + "/".join(path))
-    if route is None or route.first is None or params["path"] != decoded(first[2]):
+    if route is None or route.first is None or not ROUTER.settles(f"{first[0]}/resolve/{first[1]}", route):
         return  # is not remembered
+    assert params["path"] == decoded(first[2])
     again, read = matched(start + "/".join(other))
     assert again is route
     assert read == {**params, "path": decoded(second[2])}
@@ -165,3 +168,12 @@ def matched(raw_path: str) -> tuple[Route | None, dict[str, str]]:
         return ROUTER.match("GET", raw_path)
     except NotOffered:
         return None, {}
+
+
+@pytest.mark.parametrize("start", ["/ada/x", "/gpt2", "/datasets/ada/x", "/datasets/squad", "/spaces/ada/x"])
+@pytest.mark.parametrize("revision", ["main", "refs%2Fpr%2F1", "c" * 40])
+def test_the_files_of_every_kind_of_repo_are_remembered(start: str, revision: str) -> None:
+    route, _ = matched(f"{start}/resolve/{revision}/in/a.txt")
+    assert route is not None
+    assert route.first is not None
+    assert ROUTER.settles(f"{start}/resolve/{revision}", route)
