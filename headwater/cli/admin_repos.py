@@ -9,11 +9,11 @@ import msgspec
 from sqlalchemy import select
 
 from headwater.accounts import OPERATOR
-from headwater.cli.shared import data_option, json_option, rooms_of
+from headwater.cli.shared import data_option, json_option, rooms_of, type_option
 from headwater.ground import names
 from headwater.ground.clock import iso
 from headwater.ground.errors import RepoMissing
-from headwater.ground.names import REPO_TYPES, RepoId
+from headwater.ground.names import RepoId
 from headwater.repos.registry import SDKS
 from headwater.repos.tables import repo as repo_table
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from headwater.front.rooms import Rooms
     from headwater.repos import Deleted
 
-_type_option = click.option(
-    "--type", "kind", type=click.Choice(REPO_TYPES), default="model", show_default=True, help="What NAME is."
-)
 _visibility = click.Choice(["public", "private"])
 
 
@@ -38,7 +35,7 @@ def repo() -> None:
 
 @repo.command("create")
 @click.argument("name")
-@_type_option
+@type_option("NAME")
 @data_option
 @click.option("--visibility", type=_visibility, help="Default: the organization's, else the hub's.")
 @click.option("--sdk", type=click.Choice(SDKS), help="What runs a space. Default: static.")
@@ -84,7 +81,7 @@ def listing(data: str | None, as_json: bool) -> None:
 @repo.command("set-visibility")
 @click.argument("name")
 @click.argument("visibility", type=_visibility)
-@_type_option
+@type_option("NAME")
 @data_option
 def set_visibility(name: str, visibility: str, kind: str, data: str | None) -> None:
     """Show a repo to everybody, or to its members alone."""
@@ -96,7 +93,7 @@ def set_visibility(name: str, visibility: str, kind: str, data: str | None) -> N
 @repo.command("move")
 @click.argument("name")
 @click.argument("new")
-@_type_option
+@type_option("NAME")
 @data_option
 def move(name: str, new: str, kind: str, data: str | None) -> None:
     """Give a repo another name or owner. The old name leads to it from now on."""
@@ -106,7 +103,7 @@ def move(name: str, new: str, kind: str, data: str | None) -> None:
 
 @repo.command("delete")
 @click.argument("name")
-@_type_option
+@type_option("NAME")
 @data_option
 @click.option("--now", is_flag=True, help="For good: it can't be brought back.")
 @click.confirmation_option(prompt="Delete this repo for everybody?")
@@ -152,7 +149,7 @@ def deleted(data: str | None, as_json: bool) -> None:
 
 @repo.command("undelete")
 @click.argument("name")
-@_type_option
+@type_option("NAME")
 @data_option
 @click.option("--to", metavar="NAME", help="Another name in the same namespace, if the old one is taken.")
 def undelete(name: str, kind: str, data: str | None, to: str | None) -> None:
@@ -166,7 +163,7 @@ def undelete(name: str, kind: str, data: str | None, to: str | None) -> None:
 
 @repo.command("purge")
 @click.argument("name")
-@_type_option
+@type_option("NAME")
 @data_option
 @click.confirmation_option(prompt="Give up this deleted repo, so that it can't be brought back?")
 def purge(name: str, kind: str, data: str | None) -> None:

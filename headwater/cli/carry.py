@@ -15,7 +15,7 @@ import click
 import msgspec
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from headwater.cli.shared import bar, data_option, json_option, rooms_of
+from headwater.cli.shared import bar, data_option, json_option, rooms_of, type_option
 from headwater.ground import names
 from headwater.ground.errors import Invalid, Unavailable
 from headwater.ground.names import REPO_TYPES, RepoId
@@ -78,7 +78,7 @@ def _wanted(rooms: Rooms, repos: Sequence[str], kind: str, *, every: bool) -> li
 @click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), required=True,
               help="An empty or new folder.")  # fmt: skip
 @click.option("--all", "every", is_flag=True, help="Every repo of the hub, instead of naming them.")
-@click.option("--type", "kind", type=click.Choice(REPO_TYPES), default="model", show_default=True, help="What REPO is.")
+@type_option("REPO")
 @click.option("--revision", metavar="REV", help="Only the files of this branch, tag or commit, without history.")
 @click.option("--pulls", is_flag=True, help="The refs of pull requests too.")
 @click.option("--part-size", default=PART_SIZE, show_default=True, help="What a file of the bundle may have at most.")

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 
 from headwater.ground.errors import Invalid
+from headwater.ground.names import REPO_TYPES
 from headwater.ground.settings import Settings, from_environment
 
 if TYPE_CHECKING:
     from headwater.front.rooms import Rooms
 
+FC = TypeVar("FC", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False)
 DATA_HELP = "The hub's data folder (./headwater-data)."
 _DATA = "headwater.data"
@@ -28,6 +30,12 @@ def remembered_data(ctx: click.Context, _parameter: object = None, value: str | 
         ctx.meta[_DATA] = value
     found: str | None = ctx.meta.get(_DATA)
     return found
+
+
+def type_option(named: str) -> Callable[[FC], FC]:
+    """`--type`, of the repo that the argument `named` names."""
+    choice = click.Choice(REPO_TYPES)
+    return click.option("--type", "kind", type=choice, default="model", show_default=True, help=f"What {named} is.")
 
 
 data_option = click.option("--data", type=FOLDER, callback=remembered_data, help=DATA_HELP)

@@ -20,10 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from headwater.accounts import OPERATOR
-from headwater.cli.shared import bar, data_option, json_option, rooms_of, settings_of
+from headwater.cli.shared import bar, data_option, json_option, rooms_of, settings_of, type_option
 from headwater.ground import names
 from headwater.ground.errors import Corrupt, EntryMissing, HeadwaterError, Invalid, Unavailable
-from headwater.ground.names import REPO_TYPES, Sha256
+from headwater.ground.names import Sha256
 
 if TYPE_CHECKING:
     from headwater.app import Sealing
@@ -35,10 +35,6 @@ IDLE_S = 60.0  # the sealing process waits so long for more work: starting it co
 LOOK_S = 1.0
 KIB = 1024
 UNFOLDED_COLUMNS = 4_096  # wider than any row
-
-type_option = click.option(
-    "--type", "kind", type=click.Choice(REPO_TYPES), default="model", show_default=True, help="What REPO is."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +93,7 @@ def _chosen(name: str | None, all_repos: bool) -> None:
 @store_commands.command("seal")
 @click.argument("repo", required=False)
 @click.option("--all", "all_repos", is_flag=True, help="Every file of every repo.")
-@type_option
+@type_option("REPO")
 @data_option
 @json_option
 def seal(repo: str | None, all_repos: bool, kind: str, data: str | None, as_json: bool) -> None:
@@ -109,7 +105,7 @@ def seal(repo: str | None, all_repos: bool, kind: str, data: str | None, as_json
 @store_commands.command("rebase")
 @click.argument("repo", required=False)
 @click.option("--all", "all_repos", is_flag=True, help="Every file of every repo.")
-@type_option
+@type_option("REPO")
 @data_option
 @json_option
 def rebase(repo: str | None, all_repos: bool, kind: str, data: str | None, as_json: bool) -> None:
@@ -231,7 +227,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @store_commands.command("explain")
 @click.argument("repo")
 @click.argument("file", required=False)
-@type_option
+@type_option("REPO")
 @data_option
 @json_option
 def explain(repo: str, file: str | None, kind: str, data: str | None, as_json: bool) -> None:
@@ -320,7 +316,7 @@ def _rows(costs: Any, parents: Mapping[str, str]) -> list[tuple[str, ...]]:
 
 @store_commands.command("leave")
 @click.argument("repo")
-@type_option
+@type_option("REPO")
 @data_option
 @json_option
 def leave(repo: str, kind: str, data: str | None, as_json: bool) -> None:

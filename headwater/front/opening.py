@@ -12,8 +12,7 @@ from headwater.ground import names
 from headwater.ground.errors import EntryMissing, Invalid
 from headwater.ground.names import CommitId, FilePath
 from headwater.repos import Repo
-
-PATH_CHARS_TOLD = 200  # of one that is not there
+from headwater.repos.tree import PATH_CHARS_TOLD
 
 
 def repo(rooms: Rooms, request: Request, want: Want = "read") -> Repo:

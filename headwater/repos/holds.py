@@ -156,19 +156,17 @@ class Holds:
 
     def sizes(self, repo_id: int, names: Iterable[Sha256]) -> dict[Sha256, int]:
         """Of those the repo holds, pending or not: name -> size in bytes. What is absent is not held."""
-        found: dict[Sha256, int] = {}
-        with self._db.read() as connection:
-            for batch in batches(names):
-                rows = connection.execute(_SIZES, {"repo": repo_id, "names": batch})
-                found.update((Sha256(row.sha256), row.size) for row in rows)
-        return found
+        return self._sizes(_SIZES, repo_id, names)
 
     def nameable(self, actor: Actor, of: Repo, names: Iterable[Sha256]) -> dict[Sha256, int]:
         """As `sizes`, of those that this actor may name in a commit to the repo."""
+        return self._sizes(_SIZES.where(_may_name(actor, of)), of.id, names)
+
+    def _sizes(self, asked: Select[tuple[str, int]], repo_id: int, names: Iterable[Sha256]) -> dict[Sha256, int]:
         found: dict[Sha256, int] = {}
         with self._db.read() as connection:
             for batch in batches(names):
-                rows = connection.execute(_SIZES.where(_may_name(actor, of)), {"repo": of.id, "names": batch})
+                rows = connection.execute(asked, {"repo": repo_id, "names": batch})
                 found.update((Sha256(row.sha256), row.size) for row in rows)
         return found
 

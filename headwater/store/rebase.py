@@ -18,9 +18,8 @@ from headwater.ground.faults import checkpoint
 from headwater.ground.log import log
 from headwater.ground.names import Sha256
 from headwater.store import tables
-from headwater.store.blobs import Store
 from headwater.store.encoded import CHAIN_MAX, Known
-from headwater.store.entries import PARENTS_MAX, Bounds, Entries, Why
+from headwater.store.entries import PARENTS_MAX, Entries, Why
 from headwater.store.kin import Kin, May, Relative, no_other, tensors_of
 from headwater.store.seal import Report, Sealer, Stopped
 from headwater.store.splitting import Beside
@@ -29,21 +28,11 @@ from headwater.store.writing import Writing
 GAIN = 0.9  # a tensor moves to a better parent if it takes less than this share of what it takes now
 
 
-class Rebaser:
+class Rebaser(Sealer):
     """Stores files anew, one after the other; one that is not sealed yet is sealed."""
 
-    def __init__(
-        self,
-        store: Store,
-        bounds: Bounds | None = None,
-        going: Callable[[], bool] = lambda: True,
-        progress: Callable[[int, int], None] = lambda _done, _total: None,
-        wait_s: float = 0.0,
-    ) -> None:
-        self._wait_s = wait_s  # for another process that writes packs
-        self._store, self._going, self._progress = store, going, progress
-        self._bounds = bounds or Bounds()
-        self._moving: set[bytes] = set()  # what is moved, and all above it: nothing of it becomes a parent meanwhile
+    _moving: set[bytes]
+    """What is moved, and all above it: nothing of it becomes a parent meanwhile."""
 
     def rebase(
         self,
@@ -57,9 +46,7 @@ class Rebaser:
         self._store.forget(sha256)
         blob = self._store.blob(sha256)
         if not blob.sealed and not blob.damaged:
-            return Sealer(self._store, self._bounds, self._going, self._progress, self._wait_s).seal(
-                sha256, name, relatives, may, beside
-            )
+            return self.seal(sha256, name, relatives, may, beside)
         with self._store.packs.alone(self._wait_s):
             recipe = self._store.sealed_recipe(blob)
             unused: list[str] = []
@@ -105,7 +92,7 @@ class Rebaser:
             writing.flush()
             checkpoint("rebase.packed")
             for known in moved:
-                self._prove(entries, known)
+                self._prove_moved(entries, known)
             with self._store.db.write() as connection:
                 entries.name(connection, set())
                 for known in moved:
@@ -193,7 +180,7 @@ class Rebaser:
         with self._store.db.read() as connection:
             return connection.execute(asked.limit(1)).first() is not None
 
-    def _prove(self, entries: Entries, known: Known) -> None:
+    def _prove_moved(self, entries: Entries, known: Known) -> None:
         hasher = Hasher(known.form)
         for piece in entries.known.pieces(known.key, 0, known.size):
             hasher.update(piece)

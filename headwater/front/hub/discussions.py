@@ -45,7 +45,7 @@ def listing(rooms: Rooms, request: Request) -> Answer:
     for name, given, choices in (("type", kind, _TYPES), ("status", status, _STATES)):
         if given not in choices:
             raise Invalid(f"{name}: {given[:40]!r} is none of {', '.join(filter(None, choices))}")
-    if not page.isascii() or not page.isdigit() or len(page) > NUMBER_LENGTH_MAX:
+    if not _is_number(page):
         raise Invalid(f"p: {page[:20]!r} is not the number of a page")
     # Nothing but pull requests is made here, and all of them stay drafts.
     offered = kind != "discussion" and status not in ("closed", "merged")
@@ -66,7 +66,7 @@ def listing(rooms: Rooms, request: Request) -> Answer:
 def get(rooms: Rooms, request: Request) -> Answer:
     found = opening.repo(rooms, request)
     number = request.params["num"]
-    if not number.isascii() or not number.isdigit() or not 0 < len(number) <= NUMBER_LENGTH_MAX:
+    if not _is_number(number):
         raise Invalid(f"number: {number[:20]!r} is not the number of a pull request")
     return json(_shown(rooms, request, found, rooms.repos.pull_requests.get(found, int(number))))
 
@@ -85,6 +85,10 @@ def _shown(rooms: Rooms, request: Request, found: Repo, pull: PullRequest) -> di
     if request.flag("diff") and may_read and pull.start is not None:
         shown["diff"] = rooms.repos.refs.compare(found, pull.start, pull.ref)
     return shown
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= NUMBER_LENGTH_MAX
 
 
 def _told(found: Repo, pull: PullRequest, author: dict[str, str] | None) -> dict[str, Any]:
